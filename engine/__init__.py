@@ -1,0 +1,58 @@
+"""What happened, kept, folded, run: the engine's public names.
+
+Names are handed out lazily (PEP 562), so that an audit (`fold`, `read_log`) imports no trio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .events import Event as Event
+    from .fold import Projection as Projection
+    from .fold import fold as fold
+    from .log import Log as Log
+    from .log.reading import read_log as read_log
+    from .run import Engine as Engine
+    from .run import open_engine as open_engine
+    from .settings import EngineSettings as EngineSettings
+    from .settings import Liveness as Liveness
+    from .settings import Retry as Retry
+
+_HOMES = {
+    "Engine": "run",
+    "EngineSettings": "settings",
+    "Event": "events",
+    "Liveness": "settings",
+    "Log": "log",
+    "Projection": "fold",
+    "Retry": "settings",
+    "fold": "fold",
+    "open_engine": "run",
+    "read_log": "log.reading",
+}
+
+__all__ = [  # noqa: F822 - they are handed out by __getattr__
+    "Engine",
+    "EngineSettings",
+    "Event",
+    "Liveness",
+    "Log",
+    "Projection",
+    "Retry",
+    "fold",
+    "open_engine",
+    "read_log",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

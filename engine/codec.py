@@ -1,0 +1,81 @@
+"""Events to stored bytes and back.
+
+A body is JSON with sorted keys and no white space: an auditor reads it with any tool, and the same event always
+gives the same bytes. What is stored is never encoded again. Unknown kinds survive: they decode to `Unknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from secrets import token_bytes
+from typing import Any, Final
+
+import msgspec
+
+from .entry import Entry, Recorded, leaf
+from .errors import UnreadableEvent
+from .events import KINDS, Event, Micros, Unknown
+
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+_decoders: Final[dict[tuple[str, int], Callable[[bytes], Event]]] = {
+    (kind, cls.schema): msgspec.json.Decoder(cls).decode for kind, cls in KINDS.items()
+}
+_parse: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+UPCASTERS: Final[dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+"""(kind, schema) -> how a body of that schema becomes one of the next. Filled when a kind first changes."""
+
+
+def seal(
+    event: Event,
+    *,
+    id: str,
+    at: Micros,
+    subject: str = "",
+    gateway: str = "",
+    run: str = "",
+    actor: str = "",
+    private: bytes = b"",
+) -> Entry:
+    """Put an event into its envelope, ready for a log."""
+    entry = Entry(
+        id=id,
+        at=at,
+        kind=event.kind,
+        schema=event.schema,
+        subject=subject,
+        gateway=gateway,
+        run=run,
+        actor=actor,
+        body=_encode(event),
+        private=private,
+        salt=token_bytes(16) if private else b"",
+        leaf=b"",
+    )
+    return msgspec.structs.replace(entry, leaf=leaf(entry))
+
+
+def decode(recorded: Recorded | Entry) -> Event:
+    """Return the event in an envelope; `Unknown` where a newer release wrote it.
+
+    Raises:
+        UnreadableEvent: the bytes are no event of that kind.
+    """
+    decoder = _decoders.get((recorded.kind, recorded.schema))
+    try:
+        if decoder is not None:
+            return decoder(recorded.body)
+        return _decode_other_schema(recorded)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        place = f"position {recorded.position}" if isinstance(recorded, Recorded) else f"event {recorded.id!r}"
+        raise UnreadableEvent(f"{place} is no {recorded.kind} of schema {recorded.schema}: {error}") from error
+
+
+def _decode_other_schema(recorded: Recorded | Entry) -> Event:
+    known = KINDS.get(recorded.kind)
+    if known is None or recorded.schema > known.schema:
+        return Unknown(written_kind=recorded.kind, written_schema=recorded.schema)
+    body = _parse(recorded.body)
+    for schema in range(recorded.schema, known.schema):
+        body = UPCASTERS[recorded.kind, schema](body)
+    return msgspec.convert(body, known)

@@ -1,0 +1,80 @@
+"""The envelope: an event as it is handed to a log, and as the log gives it back.
+
+`Entry` holds bytes, not meaning: hashes and comparisons are made over what is stored, never over a re-encoding.
+Rows are msgspec structs, because a replay makes millions of them; the words of the domain (`events`) are attrs.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from .events import Micros
+
+_NO_PRIVATE: Final = sha256(b"").digest()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An event in its envelope, not yet in a log."""
+
+    id: str
+    """Unique in the log. The same id with the same bytes is the same event, however often it is appended."""
+    at: Micros
+    """UTC. Order is position, never time."""
+    kind: str
+    schema: int
+    subject: str
+    """The station or webhook that it is about, else empty."""
+    gateway: str
+    """The gateway's name, from its configuration."""
+    run: str
+    """One life of a gateway: the id of its `gateway.started`. Empty for tools."""
+    actor: str
+    """Who asked for it: a token's name, `config` or `cli`. Empty for machines."""
+    body: bytes
+    """The event's fields, as stored."""
+    private: bytes
+    """What may have to be erased one day (remote address, certificate subject). No projection reads it."""
+    salt: bytes
+    """16 random bytes beside `private`, so that its digest tells nothing; empty where `private` is."""
+    leaf: bytes
+    """The entry's hash in the ledger."""
+
+
+class Recorded(Entry, frozen=True):
+    """An event in a log."""
+
+    position: int
+    """1, 2, 3 ... without gaps."""
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """The last word of a run: when it was alive, and how long it had listened by then."""
+
+    run: str
+    at: Micros
+    listened: float
+    """Seconds in which stations could connect."""
+
+
+def leaf(entry: Entry) -> bytes:
+    """Return the ledger's hash of an entry: RFC 6962's leaf prefix, each field behind its length, private as a digest.
+
+    It holds no position, so that it is computed outside the write lock; and only the digest of what is private, so
+    that erasing that breaks no proof.
+    """
+    fields = (
+        entry.id.encode(),
+        str(entry.at).encode(),
+        entry.kind.encode(),
+        str(entry.schema).encode(),
+        entry.subject.encode(),
+        entry.gateway.encode(),
+        entry.run.encode(),
+        entry.actor.encode(),
+        entry.body,
+    )
+    private = sha256(entry.salt + entry.private).digest() if entry.salt else _NO_PRIVATE
+    return sha256(b"\0" + b"".join([len(field).to_bytes(4, "big") + field for field in fields]) + private).digest()

@@ -1,0 +1,440 @@
+"""The vocabulary: everything that can be recorded, one class a kind.
+
+Events are facts in the past tense. They are frozen, carry no behaviour, read no clock and draw no random number.
+Here stands an event's *body*; the envelope around it (position, id, time, subject, gateway, run, actor) is
+`entry.Entry`. Times are microseconds since 1970-01-01 UTC, durations are seconds.
+
+Within a schema number only optional fields are added. A change that old readers would misunderstand gets the next
+number and an upcaster in `codec`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias
+
+from attrs import frozen
+
+Micros: TypeAlias = int
+"""Microseconds since 1970-01-01 UTC."""
+
+Side: TypeAlias = Literal["station", "gateway", "network"]
+
+Cause: TypeAlias = Literal[
+    "station_closed",
+    "network_lost",
+    "ping_timeout",
+    "superseded",
+    "shutdown",
+    "protocol_error",
+    "message_too_big",
+    "stalled_frame",
+    "slow_reader",
+    "overrun",
+    "handshake_aborted",
+    "removed",
+    "kicked",
+    "credential_revoked",
+    "internal_error",
+]
+"""Why a connection ended. Only `shutdown`, our own stop, keeps the station's flag."""
+
+
+class Event:
+    """The base of all kinds."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    schema: ClassVar[int] = 1
+
+
+@frozen(kw_only=True)
+class Unknown(Event):
+    """An event of a kind, or of a schema, that this release does not know. It is kept, counted and passed over."""
+
+    written_kind: str
+    """The kind as stored."""
+    written_schema: int
+    """The schema number as stored."""
+
+
+# --- gateways and their runs -----------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class GatewayStarted(Event):
+    """A gateway began to watch. The id of this event names the run."""
+
+    kind: ClassVar[str] = "gateway.started"
+    public_url: str
+    """Where stations dial in, without the station's id."""
+    ping_interval: float
+    """Silence after which a station is pinged, unless it has settings of its own."""
+    ping_timeout: float
+    """How long a ping may go unanswered."""
+    silence: float
+    """How long a station that must not be pinged may stay silent."""
+    grace: float
+    """Listened time after the end of a run in which its stations may come back without a message."""
+    settling: float
+    """How long a station must stay offline before `station.settled`."""
+    rules: int
+    """The newest version of the derivation rules that this run knows."""
+    software: str
+    """The release of Stationkeeper."""
+    host: str
+    """The machine's name."""
+
+
+@frozen(kw_only=True)
+class GatewayStopped(Event):
+    """A run ended in order. It is the last event of its run."""
+
+    kind: ClassVar[str] = "gateway.stopped"
+    listened: float
+    """Seconds in which stations could connect."""
+
+
+@frozen(kw_only=True)
+class GatewayLost(Event):
+    """A run ended without saying so, and was found dead."""
+
+    kind: ClassVar[str] = "gateway.lost"
+    run: str
+    """The run that was lost."""
+    alive_at: Micros
+    """Its last moment alive, as far as it left word."""
+    listened: float
+    """Seconds that it had listened until then."""
+    found_by: str
+    """The gateway that found it dead."""
+
+
+@frozen(kw_only=True)
+class GatewayLapsed(Event):
+    """The grace of an ended run is over: stations that the run still holds are offline."""
+
+    kind: ClassVar[str] = "gateway.lapsed"
+    run: str
+    grace: float
+    """The grace in force."""
+    listened: float
+    """Seconds listened, by whichever runs, since the end of that run."""
+
+
+@frozen(kw_only=True)
+class GatewayStalled(Event):
+    """This run did not watch for a while: paused, suspended, or its loop blocked."""
+
+    kind: ClassVar[str] = "gateway.stalled"
+    since: Micros
+    until: Micros
+
+
+@frozen(kw_only=True)
+class GatewayClockSet(Event):
+    """The machine's wall clock was set; the offset is added to event times from here on."""
+
+    kind: ClassVar[str] = "gateway.clock_set"
+    offset: float
+    """Seconds that the wall clock moved against the stepless clock."""
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class ConnectionOpened(Event):
+    """A station's connection was admitted. Its subject is the station."""
+
+    kind: ClassVar[str] = "connection.opened"
+    connection: str
+    """`<run>-<n>`, n counting the run's admissions."""
+    subprotocol: str | None = None
+    """`ocpp1.6`, `ocpp2.0.1` or `ocpp2.1`; none for an agreed exception."""
+    security: str = "none"
+    """How the station proved who it is: `basic`, `mtls` or `none`."""
+    certificate: str | None = None
+    """The serial of its client certificate."""
+    tls: str | None = None
+    """The TLS version, if the gateway itself ended TLS."""
+    ping_interval: float
+    """0: never pinged."""
+    ping_timeout: float
+    silence: float
+
+
+@frozen(kw_only=True)
+class ConnectionPingTimedOut(Event):
+    """A station did not answer in time, though we looked; or one that is never pinged was silent too long."""
+
+    kind: ClassVar[str] = "connection.ping_timed_out"
+    connection: str
+    alive_at: Micros
+    """The last proof of life."""
+    pinged_at: Micros | None = None
+    """When the ping was written; none if the station is never pinged."""
+    interval: float
+    timeout: float
+    lag: float
+    """How late our own loop was when it looked."""
+
+
+@frozen(kw_only=True)
+class ConnectionClosed(Event):
+    """A connection ended. There is exactly one for each `connection.opened`, unless its run was lost."""
+
+    kind: ClassVar[str] = "connection.closed"
+    connection: str
+    side: Side
+    """Who ended it."""
+    code: int | None = None
+    """The WebSocket close code on the wire (RFC 6455, 7.4), if there was one."""
+    reason: str = ""
+    """The close reason on the wire."""
+    cause: Cause
+    alive_at: Micros
+    """The last proof of life."""
+    received: int = 0
+    """Messages from the station."""
+    sent: int = 0
+    """Messages to the station."""
+
+
+@frozen(kw_only=True)
+class HandshakeRefused(Event):
+    """Somebody was not let in. Repeats are summed up, so that strangers cannot fill the log."""
+
+    kind: ClassVar[str] = "handshake.refused"
+    claimed: str
+    """The id that was claimed, cut at 255 bytes. It is nobody's id until it is proven."""
+    reason: str
+    """For programs: `unknown_station`, `wrong_credentials`, `no_subprotocol`, ..."""
+    status: int
+    """The HTTP status of the answer; 101 for a refusal after the upgrade."""
+    hint: str = ""
+    """For a technician: what to change."""
+    count: int = 1
+    first_at: Micros
+    last_at: Micros
+
+
+# --- stations --------------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Validity:
+    """A credential's id, and when it may be used. What the credential is stands in the secrets file alone."""
+
+    id: str
+    not_before: Micros | None = None
+    not_after: Micros | None = None
+
+
+@frozen(kw_only=True)
+class PingSettings:
+    """How one station is watched where it differs from the gateway's settings."""
+
+    ping_interval: float | None = None
+    """Seconds; 0 means never ping."""
+    ping_timeout: float | None = None
+    silence: float | None = None
+
+
+@frozen(kw_only=True)
+class StationRecord(Event):
+    """All that the registry knows of a station; `registered` and `updated` carry it whole."""
+
+    protocol: str | None = None
+    """The subprotocol of a station that offers none."""
+    security: str = "basic"
+    credentials: tuple[Validity, ...] = ()
+    liveness: PingSettings | None = None
+    name: str = ""
+    site: str = ""
+
+
+@frozen(kw_only=True)
+class StationRegistered(StationRecord):
+    kind: ClassVar[str] = "station.registered"
+
+
+@frozen(kw_only=True)
+class StationUpdated(StationRecord):
+    kind: ClassVar[str] = "station.updated"
+
+
+@frozen(kw_only=True)
+class StationRemoved(Event):
+    kind: ClassVar[str] = "station.removed"
+
+
+@frozen(kw_only=True)
+class StationSettled(Event):
+    """A station stayed offline at one version for the settling time."""
+
+    kind: ClassVar[str] = "station.settled"
+    version: int
+    """The version at which it was offline; without effect if that has moved on."""
+    settling: float
+
+
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class WebhookRecord(Event):
+    """All that is known of a subscription; `added` and `updated` carry it whole. Its subject is the webhook."""
+
+    url: str
+    events: tuple[str, ...] = ("chargestation.online", "chargestation.offline")
+    """The types that it asks for."""
+    stations: tuple[str, ...] = ("*",)
+    """Patterns of station ids, as a shell's: `*`, `?`, `[...]`."""
+    secrets: tuple[str, ...] = ()
+    """Ids of its signing secrets, newest first. The secrets stand in the secrets file alone."""
+    initial: Literal["none", "state"] = "none"
+    """`state`: it is first told the state of each station that ever connected."""
+    name: str = ""
+
+
+@frozen(kw_only=True)
+class WebhookAdded(WebhookRecord):
+    kind: ClassVar[str] = "webhook.added"
+
+
+@frozen(kw_only=True)
+class WebhookUpdated(WebhookRecord):
+    kind: ClassVar[str] = "webhook.updated"
+
+
+@frozen(kw_only=True)
+class WebhookRemoved(Event):
+    kind: ClassVar[str] = "webhook.removed"
+
+
+@frozen(kw_only=True)
+class WebhookPaused(Event):
+    kind: ClassVar[str] = "webhook.paused"
+
+
+@frozen(kw_only=True)
+class WebhookEnabled(Event):
+    kind: ClassVar[str] = "webhook.enabled"
+
+
+@frozen(kw_only=True)
+class WebhookDisabled(Event):
+    kind: ClassVar[str] = "webhook.disabled"
+    reason: str
+    since: Micros
+    """When it last accepted a message, or was added."""
+    status: int | None = None
+    """Its last answer."""
+
+
+@frozen(kw_only=True)
+class WebhookTested(Event):
+    """Someone asked for a `webhook.ping`."""
+
+    kind: ClassVar[str] = "webhook.tested"
+
+
+@frozen(kw_only=True)
+class WebhookRecovered(Event):
+    """Someone asked that what was parked or skipped between two positions be owed again."""
+
+    kind: ClassVar[str] = "webhook.recovered"
+    since: int
+    until: int
+    """Positions of causes, both included."""
+
+
+# --- deliveries ------------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class DeliverySucceeded(Event):
+    """A receiver accepted a message. Its subject is the message's station (empty: the webhook's own message)."""
+
+    kind: ClassVar[str] = "delivery.succeeded"
+    message: str
+    webhook: str
+    position: int
+    """Of the event that caused the message."""
+    round: int
+    """0, then one more with each request for redelivery."""
+    attempts: int
+    status: int
+    attempted_at: Micros
+    latency: float
+
+
+@frozen(kw_only=True)
+class DeliveryParked(Event):
+    """A message was given up, until someone asks for it."""
+
+    kind: ClassVar[str] = "delivery.parked"
+    message: str
+    webhook: str
+    position: int
+    round: int
+    attempts: int
+    status: int | None = None
+    attempted_at: Micros
+    latency: float
+    reason: str
+
+
+@frozen(kw_only=True)
+class DeliveryRequested(Event):
+    """Someone asked that a delivered, parked or skipped message be sent again."""
+
+    kind: ClassVar[str] = "delivery.requested"
+    message: str
+    webhook: str
+    type: str
+    position: int
+    round: int
+
+
+@frozen(kw_only=True)
+class LogRestored(Event):
+    """The log was taken up again from a copy; versions step forward, past all that subscribers may have seen."""
+
+    kind: ClassVar[str] = "log.restored"
+    checkpoint_size: int
+    checkpoint_root: str
+
+
+KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        GatewayStarted,
+        GatewayStopped,
+        GatewayLost,
+        GatewayLapsed,
+        GatewayStalled,
+        GatewayClockSet,
+        ConnectionOpened,
+        ConnectionPingTimedOut,
+        ConnectionClosed,
+        HandshakeRefused,
+        StationRegistered,
+        StationUpdated,
+        StationRemoved,
+        StationSettled,
+        WebhookAdded,
+        WebhookUpdated,
+        WebhookRemoved,
+        WebhookPaused,
+        WebhookEnabled,
+        WebhookDisabled,
+        WebhookTested,
+        WebhookRecovered,
+        DeliverySucceeded,
+        DeliveryParked,
+        DeliveryRequested,
+        LogRestored,
+    )
+}
+"""Every kind that this release knows."""

@@ -1,0 +1,53 @@
+"""Ids: computed ones, which must not be drawn twice, and time-ordered random ones for everything else."""
+
+from __future__ import annotations
+
+from base64 import b32hexencode
+from secrets import token_bytes
+
+from .events import Micros
+
+
+def new_id(at: Micros) -> str:
+    """Draw an id that sorts by time: 26 characters of base32hex, milliseconds first (as in UUIDv7, RFC 9562, 5.7)."""
+    return b32hexencode((at // 1000).to_bytes(6, "big") + token_bytes(10)).decode().rstrip("=").lower()
+
+
+def connection_name(run: str, n: int) -> str:
+    """Name the *n*-th admission of a run."""
+    return f"{run}-{n}"
+
+
+def run_of(connection: str) -> str:
+    """Return the run of a connection."""
+    return connection.rpartition("-")[0]
+
+
+def number_of(connection: str) -> int:
+    """Return n of a connection `<run>-<n>`; 0, which no admission bears, where there is none."""
+    tail = connection.rpartition("-")[2]
+    return int(tail) if tail.isascii() and tail.isdigit() else 0
+
+
+def opened_id(connection: str) -> str:
+    return f"{connection}:opened"
+
+
+def timed_out_id(connection: str) -> str:
+    return f"{connection}:timed_out"
+
+
+def closed_id(connection: str) -> str:
+    return f"{connection}:closed"
+
+
+def lost_id(run: str) -> str:
+    return f"{run}:lost"
+
+
+def lapsed_id(run: str) -> str:
+    return f"{run}:lapsed"
+
+
+def settled_id(station: str, version: int) -> str:
+    return f"{station}:{version}:settled"

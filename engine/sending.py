@@ -1,0 +1,109 @@
+"""How message senders, the engine and the projection that derives messages speak to each other.
+
+The engine owns *when*: lanes, order, retries, breakers (`lanes`, `delivery`). A projection owns *what is owed*: it
+derives `Owed` from the log. A `Sender` owns *how*: one attempt over the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import msgspec
+from attrs import frozen
+
+MessageState: TypeAlias = Literal["pending", "delivered", "parked", "skipped", "cancelled"]
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """A message that a webhook is owed, in some state."""
+
+    id: str
+    """A function of the log: stable over rebuild, restart, export and import."""
+    webhook: str
+    subject: str
+    """The station, or empty: with the webhook it names the lane."""
+    type: str
+    position: int
+    """Of the event that caused it."""
+    round: int
+    """0, then one more with each request for redelivery."""
+    state: MessageState
+
+
+@frozen(kw_only=True)
+class Destination:
+    """Where a webhook's messages go, as of now: mending a URL mends what is pending."""
+
+    webhook: str
+    url: str
+    secrets: tuple[str, ...]
+    """Ids of signing secrets, newest first."""
+    state: Literal["active", "paused", "disabled"]
+
+
+class Owing(Protocol):
+    """The state of a projection that owes messages; its changes are `Owed`, each in its new state."""
+
+    def pending(self) -> Iterable[Owed]:
+        """Return all that is owed, each lane in the order in which it must be sent."""
+        ...
+
+    def lane(self, webhook: str, subject: str) -> Iterable[Owed]:
+        """Return what one lane owes, in the order in which it must be sent."""
+        ...
+
+    def destination(self, webhook: str) -> Destination | None:
+        """Return where a webhook's messages go now; none if it was removed."""
+        ...
+
+    def body(self, message: Owed) -> bytes:
+        """Return a pending message's body: a function of the log up to its cause."""
+        ...
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """One attempt to deliver a message."""
+
+    message: str
+    url: str
+    body: bytes
+    secrets: tuple[bytes, ...]
+    """Signing secrets, newest first; each signs."""
+    at: int
+    """Whole seconds since 1970: the attempt's own time, signed with the body."""
+
+
+@frozen(kw_only=True)
+class Answer:
+    """What came of an attempt."""
+
+    status: int | None
+    """The HTTP status; none if there was no answer."""
+    error: str = ""
+    """What went wrong, in words, where there was no answer or a bad one."""
+    latency: float = 0.0
+    """Seconds from the begin of the attempt to the end of the answer's head."""
+    retry_after: float | None = None
+    """Seconds that the receiver asked us to wait."""
+    excerpt: str = ""
+    """The begin of the answer's body, at most 4 KiB, for people."""
+
+    @property
+    def accepted(self) -> bool:
+        """2xx, and nothing else, is success; a redirect is a failure and is not followed."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+@runtime_checkable
+class Sender(Protocol):
+    """Webhooks out: how one attempt is made."""
+
+    async def send(self, attempt: Attempt) -> Answer:
+        """Make one attempt. Whatever the receiver does becomes an answer; only cancellation leaves this."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is kept open between attempts."""
+        ...

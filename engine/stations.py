@@ -1,0 +1,155 @@
+"""How station transports and the engine speak to each other.
+
+A transport does handshakes and moves bytes. It asks the `Door` to admit, tells the `Connection` it is given what it
+hears and how it ended, and obeys the orders that come over its `Link`, which never block. It needs no task a station.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
+
+from attrs import frozen
+
+from .events import Cause, PingSettings, Side
+
+
+@frozen(kw_only=True)
+class Arrival:
+    """A station whose handshake has passed every check, about to be admitted."""
+
+    station: str
+    subprotocol: str | None
+    """`ocpp1.6`, `ocpp2.0.1` or `ocpp2.1`."""
+    security: str = "none"
+    """How it proved who it is: `basic`, `mtls` or `none`."""
+    credential: str | None = None
+    """The id of the credential it used; once that is revoked, the connection is dropped."""
+    certificate: str | None = None
+    tls: str | None = None
+    liveness: PingSettings | None = None
+    """Where it is watched otherwise than by the engine's settings."""
+    remote: str = ""
+    """Its address: private, recorded where it can be erased."""
+
+
+@frozen(kw_only=True)
+class Ending:
+    """How a connection ended."""
+
+    side: Side
+    cause: Cause
+    code: int | None = None
+    """The WebSocket close code that was on the wire, if any was."""
+    reason: str = ""
+
+
+@frozen(kw_only=True)
+class Busy:
+    """Why nobody new is let in now: an HTTP 503."""
+
+    reason: str
+    """For programs: `starting`, `draining`, `log_unavailable`, `full`."""
+    retry_after: float
+    """Seconds."""
+
+
+class Link(Protocol):
+    """What the engine may ask of an open connection's transport. Nothing here blocks, and nothing raises."""
+
+    def ping(self) -> None:
+        """Write a ping now, or behind the frame that is being written."""
+        ...
+
+    def look(self) -> bool:
+        """Look at the socket, now: are there bytes of the station that nobody has read yet?"""
+        ...
+
+    def drop(self, code: int, reason: str, *, abort: bool) -> None:
+        """End the connection: a Close frame, or with *abort* nothing at all; then the socket."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """Send one message. This alone may wait for a slow reader.
+
+        Raises:
+            trio.BrokenResourceError: the connection has ended.
+        """
+        ...
+
+
+class Connection(Protocol):
+    """An admitted connection. The transport that holds it keeps it told."""
+
+    id: str
+    """`<run>-<n>`."""
+    arrival: Arrival
+    received: int
+    """Messages from the station; the transport counts them up."""
+    sent: int
+    """Messages to the station; the transport counts them up."""
+
+    @property
+    def station(self) -> str:
+        """The station's id."""
+        ...
+
+    def heard(self) -> None:
+        """Note proof of life: some bytes came, whichever they were."""
+        ...
+
+    def ended(self, ending: Ending) -> None:
+        """Record how it ended. The first cause wins; whatever comes later changes nothing."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """Send one message to the station (see `Link.send`)."""
+        ...
+
+
+class Door(Protocol):
+    """Where a transport asks to let stations in."""
+
+    def busy(self, station: str) -> Busy | None:
+        """Return why this station cannot be let in now; none if it can. A takeover is never refused for capacity."""
+        ...
+
+    def handshake(self) -> AbstractContextManager[None]:
+        """Count a handshake as undecided from its accept until the block ends: no grace lapses over its head."""
+        ...
+
+    async def admit(self, arrival: Arrival, link: Link) -> Connection:
+        """Admit a station: returns once `connection.opened` is durable and visible, and the 101 may be sent.
+
+        From the call on the connection owes a `connection.closed`; the engine sees to it, also if this is cancelled.
+        Orders may come over *link* from the moment that this returns.
+
+        Raises:
+            LogUnavailable: the log cannot be written; answer 503.
+        """
+        ...
+
+    def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+        """Note that somebody was not let in. Repeats are summed up."""
+        ...
+
+
+@runtime_checkable
+class StationTransport(Protocol):
+    """Stations in. Bound first, so that the run's start can name its address; then serving until told to stop."""
+
+    async def bind(self) -> str:
+        """Start to listen, accept nobody yet, and return the public URL (without a station id).
+
+        Raises:
+            WrongSetting: the address cannot be used; the message says why.
+        """
+        ...
+
+    async def serve(self, door: Door) -> None:
+        """Accept stations until `stop_accepting` was called and every connection has ended, or until cancelled."""
+        ...
+
+    def stop_accepting(self) -> None:
+        """Accept no more. Connections that stand go on until they are dropped."""
+        ...

@@ -1,0 +1,1 @@
+"""The public test kit: conformance suites that judge any log, station transport or projection, ours or yours."""

@@ -1,0 +1,1 @@
+"""The edges: stations in over WebSocket or in memory, webhooks out over HTTP."""
