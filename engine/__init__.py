@@ -33,19 +33,6 @@ _HOMES = {
     "read_log": "log.reading",
 }
 
-__all__ = [  # noqa: F822 - they are handed out by __getattr__
-    "Engine",
-    "EngineSettings",
-    "Event",
-    "Liveness",
-    "Log",
-    "Projection",
-    "Retry",
-    "fold",
-    "open_engine",
-    "read_log",
-]
-
 
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
@@ -55,4 +42,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_HOMES)
