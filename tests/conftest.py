@@ -1,0 +1,13 @@
+"""How hard Hypothesis tries: `dev` by default, `ci` where CI is set, `soak` for `make soak`."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# No deadline anywhere: a machine that is busy with something else is no failure of ours.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("soak", settings.get_profile("ci"), max_examples=5000)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
