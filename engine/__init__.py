@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .core import Engine as Engine
     from .events import Event as Event
     from .fold import Projection as Projection
     from .fold import fold as fold
     from .log import Log as Log
     from .log.reading import read_log as read_log
-    from .run import Engine as Engine
     from .run import open_engine as open_engine
     from .settings import EngineSettings as EngineSettings
     from .settings import Liveness as Liveness
     from .settings import Retry as Retry
 
 _HOMES = {
-    "Engine": "run",
+    "Engine": "core",
     "EngineSettings": "settings",
     "Event": "events",
     "Liveness": "settings",

@@ -51,3 +51,48 @@ def parse_time(text: str) -> Micros:
     # Whole seconds and microseconds apart: a float would lose the last digits.
     whole = moment.replace(microsecond=0)
     return int(whole.timestamp()) * 1_000_000 + moment.microsecond
+
+
+class EventClock:
+    """The times that a run's events bear: wall time at its start, plus what the stepless clock counted since.
+
+    When the machine's wall clock is set, event times follow only after the difference has stood for a while, and by an
+    event that says so; until then they run on evenly.
+    """
+
+    TOLERANCE = 1.0
+    """Seconds of difference that are nobody's business: NTP slews more than that without a step."""
+    PATIENCE = 10.0
+    """Seconds that a difference must stand before it is believed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = clock.stepless()
+        self._wall = clock.wall()
+        self._differs_since: float | None = None
+
+    def now(self) -> Micros:
+        """Return the time that an event of this moment bears."""
+        return self.at(self._clock.stepless())
+
+    def at(self, stepless: float) -> Micros:
+        """Return the time that an event of that moment bears."""
+        return self._wall + round((stepless - self._began) * 1_000_000)
+
+    def take_step(self) -> float | None:
+        """Compare with the wall clock; return the seconds by which event times now step, if it was set for good.
+
+        To be called about once a second.
+        """
+        now = self._clock.stepless()
+        difference = (self._clock.wall() - self.at(now)) / 1_000_000
+        if abs(difference) <= self.TOLERANCE:
+            self._differs_since = None
+            return None
+        if self._differs_since is None:
+            self._differs_since = now
+        if now - self._differs_since < self.PATIENCE:
+            return None
+        self._differs_since = None
+        self._wall += round(difference * 1_000_000)
+        return difference

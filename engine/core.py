@@ -1,0 +1,240 @@
+"""The engine: what a running gateway knows, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .changes import Changes, Publisher
+from .clock import Clock, EventClock
+from .codec import decode, seal
+from .committer import Committer, Ticket
+from .delivery import Deliveries
+from .entry import Beat, Entry, Recorded
+from .events import Cause, Event, Micros, StationUpdated
+from .fold import Fold, Projection
+from .log import Log
+from .log.reading import open_reader
+from .log.secrets import Secrets
+from .names import new_id
+from .sending import Owing
+from .settings import EngineSettings
+from .stations import Busy
+from .watch.doorway import Doorway, LiveConnection
+from .watch.grace import Grace
+
+S = TypeVar("S")
+C = TypeVar("C")
+
+
+class Engine:
+    """A running gateway: what it knows, and what can be asked of it. `open_engine` makes one."""
+
+    def __init__(
+        self,
+        log: Log,
+        fold: Fold,
+        *,
+        gateway: str,
+        settings: EngineSettings,
+        clock: Clock,
+        secrets: Secrets,
+        mute: bool,
+        inline: bool,
+        log_path: Path | None,
+    ) -> None:
+        self.gateway = gateway
+        self.settings = settings
+        self.clock = clock
+        self.secrets = secrets
+        """Signing secrets and credentials by id; never in the log."""
+        self.mute = mute
+        """Whether webhooks are held back: asked for, or the log is a copy that nobody adopted."""
+        self.log_path = log_path
+        """Where the log's file is; none for a log in memory."""
+        self.run = ""
+        """The id of this run's `gateway.started`; empty until that is durable."""
+        self.urls: tuple[str, ...] = ()
+        """Where stations dial in."""
+        self.tally: Counter[str] = Counter()
+        """Plain numbers, for metrics."""
+        self.lag = 0.0
+        """Seconds by which our loop was late at worst, of late."""
+        self.deliveries: Deliveries | None = None
+        """What is being sent; none without a sender or a projection that owes messages."""
+        self.hurried = False
+        """Whether the shutdown is to be cut short."""
+        self.cut_short: Callable[[], None] = lambda: None
+        """How that is done; the run loop puts it here."""
+        self.log = log
+        """The log that this gateway writes: the committer's alone while it runs."""
+        self.fold = fold
+        self.times = EventClock(clock)
+        self.publisher = Publisher()
+        self.committer = Committer(log, inline=inline, committed=self._committed, beat=self._beat)
+        self.doorway = Doorway(self, settings, clock, self.times, self.tally)
+        self.grace = Grace(settings.reconnect_grace, self.doorway.handshakes)
+
+    # --- for everybody -----------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """The position of the newest event that is folded, and so visible."""
+        return self.fold.position
+
+    @property
+    def ready(self) -> bool:
+        """Whether stations are let in: started, the log can be written, not stopping."""
+        return not self.doorway.draining and self.unavailable() is None
+
+    @property
+    def connections(self) -> Mapping[str, LiveConnection]:
+        """By station: the connections that this gateway holds."""
+        return self.doorway.connections
+
+    def now(self) -> Micros:
+        """Return the time that an event of this moment bears."""
+        return self.times.now()
+
+    def state(self, projection: Projection[S, Any]) -> S:
+        """Return a projection's state as of `position`. It moves on with each commit; it is for reading alone."""
+        return self.fold.state(projection)
+
+    def connection(self, station: str) -> LiveConnection | None:
+        """Return the connection of a station that this gateway holds."""
+        return self.doorway.connections.get(station)
+
+    def drop(self, station: str, cause: Cause = "kicked") -> None:
+        """Drop a station's connection, if it has one. It may come back."""
+        connection = self.connection(station)
+        if connection is not None:
+            self.doorway.drop(connection, cause)
+
+    def busy(self, station: str = "") -> Busy | None:
+        """Return why a station could not be let in now; none if it could."""
+        return self.doorway.busy(station)
+
+    async def record(
+        self, event: Event, *, subject: str = "", actor: str = "", id: str | None = None, private: bytes = b""
+    ) -> int:
+        """Append an event and return its position, once it is durable and every projection has folded it.
+
+        Raises:
+            LogUnavailable: the log cannot be written now; nothing was recorded.
+            Conflict: *id* is taken by another event.
+        """
+        entry = self.seal(event, id=id or "", subject=subject, private=private, actor=actor)
+        return (await self.committer.append([entry]))[0]
+
+    @asynccontextmanager
+    async def changes(self, projection: Projection[Any, C], *, capacity: int = 1024) -> AsyncIterator[Changes[C]]:
+        """Subscribe to a projection's changes from now on (see `Changes`).
+
+        Raises:
+            FellBehind: from the iteration, if the subscriber was too slow.
+        """
+        changes: Changes[C] = Changes(capacity)
+        self.publisher.subscribe(projection, changes)
+        try:
+            yield changes
+        finally:
+            self.publisher.unsubscribe(projection, changes)
+
+    async def beyond(self, position: int) -> None:
+        """Return as soon as something after *position* is folded."""
+        while self.position <= position:
+            await self.publisher.news()
+
+    @contextmanager
+    def reader(self) -> Iterator[Log]:
+        """Open the log for reading alone, to be used in a worker thread; it sees everything that is durable."""
+        if self.log_path is None:
+            yield self.log
+            return
+        reader = open_reader(self.log_path)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def hurry(self) -> None:
+        """Cut the shutdown short: nothing acknowledged is lost, and the next start finds the run lost."""
+        self.hurried = True
+        self.cut_short()
+
+    # --- for the doorway (watch.doorway.Desk) ------------------------------------------------------------------------
+
+    def seal(
+        self,
+        event: Event,
+        *,
+        id: str,
+        subject: str = "",
+        private: bytes = b"",
+        actor: str = "",
+        at: Micros | None = None,
+    ) -> Entry:
+        """Put an event into the envelope of this run; an empty *id* is drawn."""
+        at = self.times.now() if at is None else at
+        return seal(
+            event,
+            id=id or new_id(at),
+            at=at,
+            subject=subject,
+            gateway=self.gateway,
+            run=self.run,
+            actor=actor,
+            private=private,
+        )
+
+    def submit(self, entries: Sequence[Entry], *, required: bool) -> Ticket:
+        """Queue a batch for the next commit."""
+        return self.committer.submit(entries, required=required)
+
+    def unavailable(self) -> Busy | None:
+        """Return why nobody can be admitted now, as far as it is not the doorway's affair."""
+        if not self.run:
+            return Busy(reason="starting", retry_after=5)
+        if not self.committer.writable:
+            return Busy(reason="log_unavailable", retry_after=10)
+        return None
+
+    # --- commit -> fold -> publish -> wake ---------------------------------------------------------------------------
+
+    def _committed(self, events: Sequence[Recorded]) -> None:
+        owing = self._projection_that_owes()
+        for recorded in events:
+            below = self.fold.advance(recorded)
+            self.doorway.committed(recorded)
+            if recorded.kind == StationUpdated.kind:
+                record = decode(recorded)
+                assert isinstance(record, StationUpdated)
+                self.doorway.record_changed(recorded.subject, record)
+            if self.deliveries is not None and owing is not None:
+                self.deliveries.committed(recorded, below.changes(owing))
+            self.publisher.publish(recorded.position, below)
+        self.tally["events"] += len(events)
+        self.publisher.moved()
+
+    def _projection_that_owes(self) -> Projection[Any, Any] | None:
+        return next((projection for projection in self.fold.projections if projection.owing), None)
+
+    def owing(self) -> Owing | None:
+        """Return what webhooks are owed, as of `position`; none if no projection says so."""
+        projection = self._projection_that_owes()
+        if projection is None or projection.owing is None:
+            return None
+        return projection.owing(self.fold.state(projection))
+
+    def holding(self) -> Mapping[str, float]:
+        """Return the ended runs that still hold stations -> seconds that other ended runs listened since their end."""
+        for projection in self.fold.projections:
+            if projection.holding is not None:
+                return projection.holding(self.fold.state(projection))
+        return {}
+
+    def _beat(self) -> Beat | None:
+        return Beat(run=self.run, at=self.now(), listened=self.grace.listened) if self.run else None

@@ -1,0 +1,325 @@
+"""The run loop: one life of a gateway, from the lock to the unlock (semantics 7).
+
+    start     log open and folded -> transports bound -> [lost ..., started] durable and folded -> accept
+    while     commit -> fold -> publish -> wake; watch the connections; count the grace; deliver; keep snapshots
+    shutdown  accept no more -> close each connection, durably -> deliveries in flight -> `gateway.stopped`, the run's
+              last event -> snapshot, close, unlock; all inside `shutdown_timeout`
+
+What did not become durable did not happen, and nobody was told: a crash needs no code of its own.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from .clock import Clock, SystemClock, rfc3339
+from .codec import seal
+from .core import Engine
+from .entry import Beat
+from .errors import ClockBehind
+from .events import (
+    Event,
+    GatewayClockSet,
+    GatewayLapsed,
+    GatewayLost,
+    GatewayStalled,
+    GatewayStarted,
+    GatewayStopped,
+)
+from .fold import Fold, Projection
+from .log import Log
+from .log.secrets import MemorySecrets, Secrets, open_secrets
+from .log.sqlite import log_path, open_log
+from .names import lapsed_id, lost_id, new_id
+from .runs import runs
+from .sending import Sender
+from .settings import EngineSettings
+from .snapshots import fold_of, take
+from .stations import StationTransport
+from .watch.doorway import LiveConnection
+from .watch.liveness import Due
+
+RULES = 1
+"""The newest version of the derivation rules that this release knows (semantics 6, O13)."""
+STALL = 5.0
+"""Seconds without a look at anybody after which we say that we did not watch."""
+BEAT = 5
+"""Seconds after which a run leaves word that it lives, if nothing else was written."""
+CLOCK_TOLERANCE = 60 * 1_000_000
+"""Microseconds that the wall clock may stand behind the log's newest event at a start."""
+
+
+@asynccontextmanager
+async def open_engine(
+    log: str | Path | Log,
+    *,
+    transports: Iterable[StationTransport | Sender] = (),
+    projections: Iterable[Projection[Any, Any]] = (),
+    gateway: str = "gateway",
+    settings: EngineSettings | None = None,
+    clock: Clock | None = None,
+    inline: bool = False,
+    mute: bool = False,
+    adopt: bool = False,
+    accept_clock: bool = False,
+) -> AsyncIterator[Engine]:
+    """Run a gateway on a log for as long as the block lasts; leaving the block shuts it down in order.
+
+    Args:
+        log: where the log stands (a path, made if it is missing), or a log of your own.
+        transports: how stations come in, and how webhooks go out.
+        projections: what is folded; those that they need come along.
+        gateway: the name of this gateway in the log.
+        settings: how it runs.
+        clock: where time comes from, if not from the machine.
+        inline: commit in the loop's own thread, for virtual time.
+        mute: send no webhooks.
+        adopt: take up a log that came without its secrets file, and speak for it from now on.
+        accept_clock: start though the wall clock stands behind the log.
+
+    Raises:
+        LogError: the log cannot be used; see `errors`.
+        NewerSchema: a newer release wrote events that a projection needs.
+        ClockBehind: the wall clock stands more than a minute behind the log.
+        WrongSetting: a transport cannot listen where it should.
+    """
+    transports = list(transports)
+    stations = [transport for transport in transports if isinstance(transport, StationTransport)]
+    sender = next((transport for transport in transports if isinstance(transport, Sender)), None)
+    kept, secrets, path, copied = _open_kept(log, adopt)
+    try:
+        engine = Engine(
+            kept,
+            await _folded(kept, projections),
+            gateway=gateway,
+            settings=settings or EngineSettings(),
+            clock=clock or SystemClock(),
+            secrets=secrets,
+            mute=mute or copied,
+            inline=inline,
+            log_path=path,
+        )
+        _check_clock(engine, accept=accept_clock)
+        engine.urls = tuple([await transport.bind() for transport in stations])
+        async with _running(engine, stations, sender):
+            yield engine
+    finally:
+        kept.close()
+        secrets.close()
+
+
+def _open_kept(log: str | Path | Log, adopt: bool) -> tuple[Log, Secrets, Path | None, bool]:
+    """Return the log, its secrets, its path, and whether it is a copy, which sends nothing until it is adopted."""
+    if not isinstance(log, str | Path):
+        return log, MemorySecrets(), None, False
+    path = log_path(log)
+    kept = open_log(path)
+    try:
+        secrets = open_secrets(path, kept.log_id, create=adopt or kept.position == 0)
+    except BaseException:
+        kept.close()
+        raise
+    return kept, secrets or MemorySecrets(), path, secrets is None
+
+
+async def _folded(log: Log, projections: Iterable[Projection[Any, Any]]) -> Fold:
+    """Return the projections' states as of the log's end: from snapshots where they fit, and the tail after them."""
+    fold = fold_of(log, [runs, *projections])
+    for count, recorded in enumerate(log.read(fold.position)):
+        fold.advance(recorded)
+        if count % 10_000 == 0:
+            await trio.lowlevel.checkpoint()
+    return fold
+
+
+def _check_clock(engine: Engine, *, accept: bool) -> None:
+    latest, now = engine.log.latest_at, engine.now()
+    if latest - now > CLOCK_TOLERANCE and not accept:
+        raise ClockBehind(
+            f"the wall clock says {rfc3339(now)}, but the newest event of the log is of {rfc3339(latest)}; "
+            "set the clock, or start with --accept-clock"
+        )
+
+
+# --- what runs, and for how long -------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _running(engine: Engine, stations: Sequence[StationTransport], sender: Sender | None) -> AsyncIterator[None]:
+    """Run the engine's tasks around a block.
+
+    The tasks are sheltered from the cancellation of whoever holds the block: they are needed for the shutdown, and end
+    with it. If one of them fails, the block is cancelled and nothing is shut down in order: the log says what was.
+    """
+    shelters: list[trio.CancelScope] = []
+
+    async def sheltered(
+        task: Callable[..., Awaitable[None]],
+        *args: object,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with trio.CancelScope(shield=True) as scope:
+            shelters.append(scope)
+            task_status.started()
+            await task(*args)
+
+    async with trio.open_nursery() as nursery:
+        try:
+            await nursery.start(sheltered, engine.committer.run)
+            if sender is not None and (owing := engine.owing()) is not None:
+                engine.deliveries = _deliveries(engine, owing, sender)
+            await _begin(engine)
+            for transport in stations:
+                await nursery.start(sheltered, transport.serve, engine.doorway)
+            if engine.deliveries is not None:
+                await nursery.start(sheltered, engine.deliveries.run)
+            for loop in (_watch, _each_second, _keep_snapshots):
+                await nursery.start(sheltered, loop, engine)
+            yield
+        finally:
+            if not nursery.cancel_scope.cancel_called and engine.run:
+                await _end(engine, stations)
+            for shelter in shelters:
+                shelter.cancel()
+    if sender is not None:
+        await sender.aclose()
+
+
+async def _begin(engine: Engine) -> None:
+    """Append, in one commit, `lost` for every run that still runs (one writer: all are dead), then `started`.
+
+    With a grace of 0 the lapse of the ended runs goes with it.
+    """
+    settings, liveness = engine.settings, engine.settings.liveness
+    at = engine.now()
+    run = new_id(at)
+    started = GatewayStarted(
+        public_url=engine.urls[0] if engine.urls else "",
+        ping_interval=liveness.ping_interval,
+        ping_timeout=liveness.ping_timeout,
+        silence=liveness.silence,
+        grace=settings.reconnect_grace,
+        settling=settings.settling,
+        rules=RULES,
+        software=version("stationkeeper"),
+        host=platform.node(),
+    )
+    beats = engine.log.beats()
+    dead = list(engine.state(runs))
+    batch: list[tuple[str, Event]] = [(lost_id(lost), _lost(engine, lost, beats.get(lost))) for lost in dead]
+    batch.append((run, started))
+    if settings.reconnect_grace == 0:
+        for ended in dict.fromkeys([*engine.holding(), *dead]):
+            batch.append((lapsed_id(ended), GatewayLapsed(run=ended, grace=0.0, listened=0.0)))
+    await engine.committer.append([seal(event, id=id, at=at, gateway=engine.gateway, run=run) for id, event in batch])
+    engine.run = engine.doorway.run = run
+
+
+def _lost(engine: Engine, run: str, beat: Beat | None) -> GatewayLost:
+    return GatewayLost(
+        run=run,
+        alive_at=beat.at if beat else engine.log.latest_at,
+        listened=beat.listened if beat else 0.0,
+        found_by=engine.gateway,
+    )
+
+
+async def _end(engine: Engine, stations: Sequence[StationTransport]) -> None:
+    """Stop in order. What the deadline, or somebody's hurry, cuts off, the next start finds as a lost run."""
+    timeout = engine.settings.shutdown_timeout
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout) as scope:
+        engine.cut_short = scope.cancel
+        if engine.hurried:
+            scope.cancel()
+        engine.doorway.drop_all()
+        for transport in stations:
+            transport.stop_accepting()
+        while not engine.doorway.all_closed:
+            await engine.publisher.news()
+            engine.doorway.drop_all()
+        if engine.deliveries is not None:
+            await engine.deliveries.stop(trio.current_time() + timeout / 2)
+        await engine.committer.append([engine.seal(GatewayStopped(listened=engine.grace.listened), id="")])
+        await _keep_snapshot(engine)
+        await engine.committer.close()
+    engine.publisher.close()
+
+
+# --- the loops -------------------------------------------------------------------------------------------------------
+
+
+async def _watch(engine: Engine) -> None:
+    """Ping who is silent, time out who does not answer, and notice when we did not watch."""
+    doorway, clock = engine.doorway, engine.clock
+    looked = clock.stepless()
+    while True:
+        now = clock.stepless()
+        if now - looked > STALL:
+            stalled = GatewayStalled(since=engine.times.at(looked), until=engine.times.at(now))
+            engine.submit([engine.seal(stalled, id="")], required=True)
+        looked = now
+        for connection, due, lag in doorway.watchdog.due(now):
+            _act_on(engine, connection, due, lag)
+        sooner = trio.Event()
+        doorway.watched_sooner = sooner.set
+        asleep = clock.stepless()
+        wait = min(max(doorway.watchdog.next_deadline() - asleep, 0.0), 1.0)
+        with trio.move_on_after(wait):
+            await sooner.wait()
+        engine.lag = max(clock.stepless() - asleep - wait, engine.lag * 0.9)
+
+
+def _act_on(engine: Engine, connection: LiveConnection, due: Due, lag: float) -> None:
+    if due is Due.PING:
+        connection.link.ping()
+        connection.vigil.pinged(engine.clock.stepless())
+        engine.tally["pings"] += 1
+    elif connection.link.look():
+        connection.heard()
+    else:
+        engine.doorway.time_out(connection, lag)
+
+
+async def _each_second(engine: Engine) -> None:
+    """Count the grace, leave word that we live, follow the wall clock, sum up refusals."""
+    committer = engine.committer
+    commits, quiet = committer.commits, 0
+    while True:
+        await trio.sleep(1)
+        for lapse in engine.grace.second(listening=engine.ready, holding=engine.holding()):
+            lapsed = GatewayLapsed(run=lapse.run, grace=engine.grace.grace, listened=lapse.listened)
+            engine.submit([engine.seal(lapsed, id=lapsed_id(lapse.run))], required=True)
+        engine.doorway.minute()
+        if (step := engine.times.take_step()) is not None:
+            engine.submit([engine.seal(GatewayClockSet(offset=step), id="")], required=True)
+        quiet = quiet + 1 if committer.commits == commits else 0
+        if quiet >= BEAT and committer.writable:
+            await committer.beat_alone()
+            quiet = 0
+        commits = committer.commits
+
+
+async def _keep_snapshots(engine: Engine) -> None:
+    kept = engine.position
+    while True:
+        await trio.sleep(engine.settings.snapshot_interval)
+        if engine.position != kept and engine.committer.writable:
+            kept = engine.position
+            await _keep_snapshot(engine)
+
+
+async def _keep_snapshot(engine: Engine) -> None:
+    snapshots = take(engine.fold)
+
+    def keep(log: Log) -> None:
+        for snapshot in snapshots:
+            log.keep_snapshot(snapshot)
+
+    await engine.committer.between(keep)

@@ -1,0 +1,334 @@
+"""The doorway: who is admitted, under which name, and that each admission has one story with one end.
+
+A connection lives here from the moment its `connection.opened` is queued, because from then on it owes a
+`connection.closed`, until that is durable.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from ..clock import Clock, EventClock
+from ..entry import Entry, Recorded
+from ..errors import LogUnavailable
+from ..events import (
+    Cause,
+    ConnectionClosed,
+    ConnectionOpened,
+    ConnectionPingTimedOut,
+    Event,
+    HandshakeRefused,
+    Micros,
+    StationRecord,
+)
+from ..names import closed_id, connection_name, opened_id, timed_out_id
+from ..settings import EngineSettings
+from ..stations import Arrival, Busy, Ending, Link
+from .grace import Handshakes
+from .liveness import Vigil
+from .refusals import Refusal, Refusals
+from .watchdog import Watchdog
+
+GOING_AWAY = 1001
+POLICY_VIOLATION = 1008
+ABNORMAL = 1006
+"""Never on the wire (RFC 6455, 7.4.1): here it tells a transport to end the socket without a Close frame."""
+
+_GOLDEN = 0.6180339887498949
+"""Multiples of it, modulo 1, are spread evenly however many there are: the phases of successive admissions."""
+
+_CODES: dict[Cause, int] = {
+    "superseded": GOING_AWAY,
+    "shutdown": GOING_AWAY,
+    "internal_error": 1011,
+}
+
+
+class Ticket(Protocol):
+    """A batch on its way into the log."""
+
+    async def wait(self) -> Sequence[int]:
+        """Return the positions once it is durable and folded."""
+        ...
+
+
+class Desk(Protocol):
+    """Where the doorway has events written: the run loop."""
+
+    def seal(self, event: Event, *, id: str, subject: str, private: bytes = b"", at: Micros | None = None) -> Entry:
+        """Put an event into the envelope of this run."""
+        ...
+
+    def submit(self, entries: Sequence[Entry], *, required: bool) -> Ticket:
+        """Queue a batch. What is *required* is never refused."""
+        ...
+
+    def unavailable(self) -> Busy | None:
+        """Return why nobody can be admitted now, for reasons that are not the doorway's."""
+        ...
+
+
+class LiveConnection:
+    """An admitted connection, as the transport that holds it and the engine see it (`stations.Connection`)."""
+
+    __slots__ = ("_doorway", "admitted", "arrival", "ending", "id", "link", "opened_at", "received", "sent", "vigil")
+
+    def __init__(
+        self, doorway: Doorway, id: str, arrival: Arrival, link: Link, vigil: Vigil, opened_at: Micros
+    ) -> None:
+        self._doorway = doorway
+        self.id = id
+        self.arrival = arrival
+        self.link = link
+        self.vigil = vigil
+        self.opened_at = opened_at
+        self.admitted = False
+        """Whether its transport was told; before that no order goes out over its link."""
+        self.ending: Ending | None = None
+        self.received = 0
+        self.sent = 0
+
+    @property
+    def station(self) -> str:
+        return self.arrival.station
+
+    @property
+    def over(self) -> bool:
+        """Whether its end has been recorded; there is nothing after it."""
+        return self.ending is not None
+
+    @property
+    def alive_at(self) -> Micros:
+        """When the newest proof of life came."""
+        return self._doorway.times.at(self.vigil.alive)
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds between the newest answered ping and the first byte after it."""
+        return self.vigil.rtt
+
+    def heard(self) -> None:
+        self.vigil.heard(self._doorway.clock.stepless())
+
+    def ended(self, ending: Ending) -> None:
+        self._doorway.end(self, ending)
+
+    async def send(self, text: str) -> None:
+        await self.link.send(text)
+
+
+class Doorway:
+    """Admits stations, and keeps the connections of this run (`stations.Door`)."""
+
+    def __init__(
+        self, desk: Desk, settings: EngineSettings, clock: Clock, times: EventClock, tally: Counter[str]
+    ) -> None:
+        self.clock = clock
+        self.times = times
+        self.handshakes = Handshakes()
+        self.watchdog: Watchdog[LiveConnection] = Watchdog()
+        self.draining = False
+        self.run = ""
+        """The run in whose name stations are admitted."""
+        self.watched_sooner: Callable[[], None] = lambda: None
+        """Called when someone came under watch: the watchdog's next deadline may be nearer than it was."""
+        self._desk = desk
+        self._settings = settings
+        self._tally = tally
+        self._refusals = Refusals(clock.stepless())
+        self._admissions = 0
+        self._owing: dict[str, LiveConnection] = {}
+        """By connection: everyone whose `closed` is not durable yet."""
+        self._current: dict[str, LiveConnection] = {}
+        """By station: the newest connection that stands."""
+
+    # --- what transports ask (stations.Door) -------------------------------------------------------------------------
+
+    def busy(self, station: str) -> Busy | None:
+        busy = self._why_busy(station)
+        if busy is not None:
+            self.handshakes.turned_away = True
+        return busy
+
+    def handshake(self) -> AbstractContextManager[None]:
+        return self.handshakes.one()
+
+    async def admit(self, arrival: Arrival, link: Link) -> LiveConnection:
+        if (busy := self._why_busy(arrival.station)) is not None:
+            self.handshakes.turned_away = True
+            raise LogUnavailable(f"no station can be admitted now: {busy.reason}")
+        self._admissions += 1
+        settings = self._settings.liveness.for_station(arrival.liveness)
+        vigil = Vigil(settings, self.clock.stepless(), early=self._admissions * _GOLDEN % 1)
+        name = connection_name(self.run, self._admissions)
+        connection = LiveConnection(self, name, arrival, link, vigil, self.times.now())
+        ticket = self._desk.submit([self._opened(connection)], required=False)
+        self._owing[name] = connection
+        try:
+            await ticket.wait()
+        except BaseException:
+            # Whether `opened` stands in the log is unknown here; `closed` after it tells the rest of the story.
+            self.end(connection, Ending(side="gateway", cause="handshake_aborted"))
+            raise
+        if connection.over:
+            raise LogUnavailable(f"{arrival.station} was ended while it was being admitted")
+        connection.admitted = True
+        self._tally["opened"] += 1
+        self.watchdog.watch(connection)
+        self.watched_sooner()
+        return connection
+
+    def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+        self._tally["handshakes_refused"] += 1
+        self._tally[f"handshakes_refused:{reason}"] += 1
+        refusal = self._refusals.note(
+            claimed, reason=reason, status=status, hint=hint, remote=remote, at=self.times.now()
+        )
+        if refusal is not None:
+            self._record_refusals([refusal])
+
+    # --- what the run loop asks --------------------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> Mapping[str, LiveConnection]:
+        """By station: the newest connection that stands."""
+        return self._current
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether every connection that was ever admitted has its `closed` in the log."""
+        return not self._owing
+
+    def committed(self, recorded: Recorded) -> None:
+        """Follow the log: of two connections of one station the older goes, and whoever may no longer be here goes."""
+        if recorded.kind == ConnectionOpened.kind:
+            self._opened_stands(recorded)
+        elif recorded.kind == ConnectionClosed.kind:
+            self._closed_stands(recorded)
+        elif recorded.kind == "station.removed" and recorded.subject in self._current:
+            self.drop(self._current[recorded.subject], "removed")
+
+    def record_changed(self, station: str, record: StationRecord) -> None:
+        """Drop a station's connection if the credential that it used is no longer among the station's."""
+        connection = self._current.get(station)
+        used = None if connection is None else connection.arrival.credential
+        if connection is not None and used is not None and used not in {valid.id for valid in record.credentials}:
+            self.drop(connection, "credential_revoked")
+
+    def drop(self, connection: LiveConnection, cause: Cause) -> None:
+        """End a connection for a reason of ours: its `closed` is queued, and its transport told."""
+        if connection.over:
+            return
+        code = _CODES.get(cause, POLICY_VIOLATION)
+        self.end(connection, Ending(side="gateway", cause=cause, code=code, reason=cause))
+        if connection.admitted:
+            connection.link.drop(code, cause, abort=False)
+
+    def drop_all(self) -> None:
+        """End every connection because we stop. Whoever is being admitted is dropped as well."""
+        self.draining = True
+        for connection in list(self._owing.values()):
+            self.drop(connection, "shutdown")
+
+    def time_out(self, connection: LiveConnection, lag: float) -> None:
+        """End a connection that gave no proof of life. The socket is aborted once that is in the log."""
+        vigil = connection.vigil
+        event = ConnectionPingTimedOut(
+            connection=connection.id,
+            alive_at=connection.alive_at,
+            pinged_at=None if vigil.pinged_at is None else self.times.at(vigil.pinged_at),
+            interval=vigil.settings.ping_interval,
+            timeout=vigil.settings.ping_timeout if vigil.settings.ping_interval else vigil.settings.silence,
+            lag=lag,
+        )
+        timed_out = self._desk.seal(event, id=timed_out_id(connection.id), subject=connection.station)
+        self._tally["timeouts"] += 1
+        self.end(connection, Ending(side="network", cause="ping_timeout"), before=[timed_out])
+
+    def end(self, connection: LiveConnection, ending: Ending, *, before: Sequence[Entry] = ()) -> None:
+        """Record a connection's end, once: the first cause wins."""
+        if connection.over:
+            return
+        connection.ending = ending
+        self._tally["closed"] += 1
+        self._tally[f"closed:{ending.cause}"] += 1
+        self._desk.submit([*before, self._closed(connection, ending)], required=True)
+
+    def minute(self) -> None:
+        """Record the summaries of refusals that are due; to be called about once a second."""
+        self._record_refusals(self._refusals.minute(self.clock.stepless()))
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _why_busy(self, station: str) -> Busy | None:
+        if self.draining:
+            return Busy(reason="draining", retry_after=10)
+        if (busy := self._desk.unavailable()) is not None:
+            return busy
+        if len(self._owing) >= self._settings.max_connections and station not in self._current:
+            return Busy(reason="full", retry_after=60)
+        return None
+
+    def _opened_stands(self, recorded: Recorded) -> None:
+        older = self._current.pop(recorded.subject, None)
+        newer = self._owing.get(recorded.id.removesuffix(":opened"))
+        if newer is not None and not newer.over:
+            self._current[recorded.subject] = newer
+        if older is not None:
+            self.drop(older, "superseded")
+
+    def _closed_stands(self, recorded: Recorded) -> None:
+        connection = self._owing.pop(recorded.id.removesuffix(":closed"), None)
+        if connection is None:
+            return
+        if self._current.get(connection.station) is connection:
+            del self._current[connection.station]
+        if connection.ending is not None and connection.ending.cause == "ping_timeout":
+            connection.link.drop(ABNORMAL, "ping timeout", abort=True)
+
+    def _opened(self, connection: LiveConnection) -> Entry:
+        arrival, settings = connection.arrival, connection.vigil.settings
+        event = ConnectionOpened(
+            connection=connection.id,
+            subprotocol=arrival.subprotocol,
+            security=arrival.security,
+            certificate=arrival.certificate,
+            tls=arrival.tls,
+            ping_interval=settings.ping_interval,
+            ping_timeout=settings.ping_timeout,
+            silence=settings.silence,
+        )
+        return self._desk.seal(
+            event,
+            id=opened_id(connection.id),
+            subject=arrival.station,
+            private=arrival.remote.encode(),
+            at=connection.opened_at,
+        )
+
+    def _closed(self, connection: LiveConnection, ending: Ending) -> Entry:
+        event = ConnectionClosed(
+            connection=connection.id,
+            side=ending.side,
+            code=ending.code,
+            reason=ending.reason,
+            cause=ending.cause,
+            alive_at=connection.alive_at,
+            received=connection.received,
+            sent=connection.sent,
+        )
+        return self._desk.seal(event, id=closed_id(connection.id), subject=connection.station)
+
+    def _record_refusals(self, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            entry = self._seal_refusal(refusal.event, refusal.remote)
+            try:
+                self._desk.submit([entry], required=False)
+            except LogUnavailable:
+                self._tally["refusals_not_recorded"] += 1
+
+    def _seal_refusal(self, event: HandshakeRefused, remote: str) -> Entry:
+        return self._desk.seal(event, id="", subject="", private=remote.encode())

@@ -1,0 +1,75 @@
+"""One watchdog for all connections: nobody due is missed, nobody over is woken."""
+
+from math import inf
+
+from hypothesis import given
+from hypothesis import strategies as st
+from stationkeeper.engine.settings import Liveness
+from stationkeeper.engine.watch.liveness import Due, Vigil
+from stationkeeper.engine.watch.watchdog import Watchdog
+
+
+class Patient:
+    def __init__(self, interval: float = 25, now: float = 0.0) -> None:
+        self.vigil = Vigil(Liveness(ping_interval=interval, ping_timeout=20), now)
+        self.over = False
+
+
+def test_it_sleeps_until_the_nearest_deadline() -> None:
+    watchdog: Watchdog[Patient] = Watchdog()
+    assert watchdog.next_deadline() == inf
+
+    watchdog.watch(Patient(30))
+    watchdog.watch(Patient(10))
+
+    assert watchdog.next_deadline() == 10
+
+
+def test_proof_of_life_need_not_touch_it() -> None:
+    watchdog: Watchdog[Patient] = Watchdog()
+    patient = Patient(25)
+    watchdog.watch(patient)
+    patient.vigil.heard(20.0)
+
+    assert list(watchdog.due(25.0)) == []
+    assert watchdog.next_deadline() == 45.0
+
+
+def test_who_is_over_is_forgotten() -> None:
+    watchdog: Watchdog[Patient] = Watchdog()
+    patient = Patient(25)
+    watchdog.watch(patient)
+    patient.over = True
+
+    assert list(watchdog.due(1000.0)) == []
+    assert watchdog.next_deadline() == inf
+
+
+def test_it_says_how_late_it_is() -> None:
+    watchdog: Watchdog[Patient] = Watchdog()
+    watchdog.watch(Patient(25))
+
+    for patient, due, lag in watchdog.due(27.5):
+        assert (due, lag) == (Due.PING, 2.5)
+        patient.vigil.pinged(27.5)
+
+
+@given(st.lists(st.floats(1, 100), min_size=1, max_size=30), st.lists(st.floats(0.1, 30), max_size=60))
+def test_everybody_who_is_due_comes_up_each_time(intervals: list[float], waits: list[float]) -> None:
+    watchdog: Watchdog[Patient] = Watchdog()
+    patients = [Patient(interval) for interval in intervals]
+    for patient in patients:
+        watchdog.watch(patient)
+    now = 0.0
+    for wait in waits:
+        now += wait
+        expected = {id(p) for p in patients if not p.over and p.vigil.deadline() <= now}
+        came: set[int] = set()
+        for patient, due, _ in watchdog.due(now):
+            came.add(id(patient))
+            if due is Due.PING:
+                patient.vigil.pinged(now)
+            else:
+                patient.over = True
+
+        assert came == expected
