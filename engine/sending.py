@@ -12,6 +12,8 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 import msgspec
 from attrs import frozen
 
+from .events import Micros
+
 MessageState: TypeAlias = Literal["pending", "delivered", "parked", "skipped", "cancelled"]
 
 
@@ -40,6 +42,11 @@ class Destination:
     secrets: tuple[str, ...]
     """Ids of signing secrets, newest first."""
     state: Literal["active", "paused", "disabled"]
+    accepted_at: Micros = 0
+    """When it last accepted a message, or was added or enabled."""
+    failing_since: Micros | None = None
+    """When the first attempt was made at the oldest message that was parked since then; none if none was. What is
+    younger than that the deliveries know themselves."""
 
 
 class Owing(Protocol):
