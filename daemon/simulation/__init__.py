@@ -1,0 +1,1 @@
+"""The other side, played: stations that dial in, a receiver of webhooks, and the judge of what they saw."""
