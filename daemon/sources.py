@@ -179,7 +179,9 @@ def _type(cls: type[Any], key: str) -> Any:
 
 
 def _value(section: str, key: str, cls: type[Any], given: Given) -> Any:
-    place = f"{'[[webhook]]' if section == 'webhook' else f'[{section}]'} {key} = {_shown(given.value)} (in {given.source})"
+    place = (
+        f"{'[[webhook]]' if section == 'webhook' else f'[{section}]'} {key} = {_shown(given.value)} (in {given.source})"
+    )
     later = LATER_VALUES.get((section, key, str(given.value)))
     if later is not None:
         raise WrongSetting(f"{place}: {later}")

@@ -1,0 +1,142 @@
+"""Station passwords: how they are kept, and how one that is presented is compared.
+
+What is kept is a digest under the credential's random id, in the secrets file. OCPP keys are machine-made, 16 bytes
+or more of randomness, so nothing is gained by stretching them: they are kept as HMAC-SHA256 under a pepper, which
+costs 3 us to compare where a reconnecting fleet would pay 50 ms each for scrypt. A password that a human chose is
+stretched once, and remembered in memory by a keyed hash of what was presented: right ones, so that a reconnect costs
+no more than a key, and wrong ones, so that a misconfigured station cannot keep the threads busy.
+
+A password is bytes. OCPP 1.6 keys are 20 bytes, shown to people as 40 hex digits, and stations send either of the two
+(OCPP-J 1.6, 6.2 wants the bytes), so what is presented counts as itself and as the bytes that it spells in hex.
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import scrypt
+from secrets import token_bytes
+from typing import Final, Protocol, TypeAlias
+
+import trio
+
+Password: TypeAlias = str | bytes
+"""Text as a human or a file gives it; or the bytes of a machine-made key."""
+
+KEY_BYTES: Final = 20
+"""What we draw: the length of OCPP 1.6's AuthorizationKey; its 40 hex digits are a legal password of 2.0.1 and 2.1."""
+SHORTEST: Final = 8
+LONGEST: Final = 255
+"""Bytes. OCPP asks for 16 to 40 characters (1.6: 20 bytes at most); fleets that are taken over have others."""
+
+_MACHINE_MADE: Final = 16
+"""Bytes from which a key counts as random enough to be kept unstretched (security whitepaper, A00.FR.205)."""
+_SCRYPT: Final = {"n": 2**14, "r": 8, "p": 1}
+"""16 MiB and about 50 ms: 21 a second and core."""
+_STRETCHING: Final = 2
+"""Threads that stretch at once: more would take the cores from the event loop."""
+_PEPPER_ID: Final = "pepper"
+
+
+class SecretStore(Protocol):
+    """Secrets under ids: `engine.log.secrets.Secrets`, or its like in memory."""
+
+    def keep(self, id: str, secret: bytes) -> None: ...
+    def get(self, id: str) -> bytes | None: ...
+    def forget(self, id: str) -> None: ...
+
+
+def draw_key() -> bytes:
+    """Draw a key for a station."""
+    return token_bytes(KEY_BYTES)
+
+
+def key_in_hex(text: str) -> bytes | None:
+    """Return the bytes of a machine-made key that is written as hex digits; none where the text is something else."""
+    try:
+        key = bytes.fromhex(text) if text.isascii() and " " not in text else b""
+    except ValueError:
+        return None
+    return key if len(key) >= _MACHINE_MADE else None
+
+
+class Credentials:
+    """Stored digests of passwords. Ids are random and never used again, so that a digest never changes under one."""
+
+    def __init__(self, secrets: SecretStore) -> None:
+        self._secrets = secrets
+        self._boot_key = token_bytes(32)
+        self._kept: dict[str, bytes] = {}
+        self._remembered: dict[str, tuple[bytes, bool]] = {}
+        self._limiter = trio.CapacityLimiter(_STRETCHING)
+
+    async def keep(self, id: str, password: Password) -> None:
+        """Keep a password's digest under a new id; durable on return."""
+        key = password if isinstance(password, bytes) else key_in_hex(password)
+        if key is not None and len(key) >= _MACHINE_MADE:
+            digest = b"hmac:" + self._keyed(id, key)
+        else:
+            plain = password if isinstance(password, bytes) else password.encode()
+            salt = token_bytes(16)
+            digest = b"scrypt:" + salt + await self._stretch(salt, plain)
+        self._secrets.keep(id, digest)
+
+    def forget(self, id: str) -> None:
+        """Forget a credential, for good."""
+        self._secrets.forget(id)
+        self._kept.pop(id, None)
+        self._remembered.pop(id, None)
+
+    async def matches(self, id: str, presented: bytes) -> bool:
+        """Return whether what a station presented is the password kept under an id."""
+        kept = self._kept.get(id) or self._secrets.get(id)
+        if kept is None or len(presented) > 2 * LONGEST:
+            return False
+        self._kept[id] = kept
+        if kept.startswith(b"hmac:"):
+            return self._matches_key(id, kept.removeprefix(b"hmac:"), presented)
+        return await self._matches_stretched(id, kept.removeprefix(b"scrypt:"), presented)
+
+    def _matches_key(self, id: str, digest: bytes, presented: bytes) -> bool:
+        right = False
+        for candidate in _readings(presented):
+            right |= hmac.compare_digest(self._keyed(id, candidate), digest)
+        return right
+
+    async def _matches_stretched(self, id: str, kept: bytes, presented: bytes) -> bool:
+        mark = hmac.digest(self._boot_key, id.encode() + b"\0" + presented, "sha256")
+        remembered = self._remembered.get(id)
+        if remembered is not None and hmac.compare_digest(remembered[0], mark):
+            return remembered[1]
+        salt, digest = kept[:16], kept[16:]
+        right = False
+        for candidate in _readings(presented):
+            right |= hmac.compare_digest(await self._stretch(salt, candidate), digest)
+        if right or remembered is None or not remembered[1]:
+            # A wrong password never pushes out the right one: a stranger could otherwise make each reconnect dear.
+            self._remembered[id] = (mark, right)
+        return right
+
+    async def _stretch(self, salt: bytes, password: bytes) -> bytes:
+        pepper = self._pepper()
+        return await trio.to_thread.run_sync(
+            lambda: scrypt(password, salt=salt + pepper, **_SCRYPT), limiter=self._limiter
+        )
+
+    def _keyed(self, id: str, secret: bytes) -> bytes:
+        return hmac.digest(self._pepper(), id.encode() + b"\0" + secret, "sha256")
+
+    def _pepper(self) -> bytes:
+        pepper = self._kept.get(_PEPPER_ID) or self._secrets.get(_PEPPER_ID)
+        if pepper is None:
+            pepper = token_bytes(32)
+            self._secrets.keep(_PEPPER_ID, pepper)
+        self._kept[_PEPPER_ID] = pepper
+        return pepper
+
+
+def _readings(presented: bytes) -> list[bytes]:
+    """Return what was presented, and the bytes that it spells, if it is hex."""
+    try:
+        return [presented, bytes.fromhex(presented.decode("ascii"))]
+    except ValueError:
+        return [presented]

@@ -1,0 +1,35 @@
+"""The registrar: the one place where stations and webhooks are changed.
+
+The HTTP API of a running daemon, the command line on a log that nobody serves, and an import all come here, so that
+they refuse the same things, and keep the same order: secrets first, then the event that names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import trio
+
+from .books import Book
+from .credentials import Credentials
+from .enrolment import CREDENTIAL_PREFIX, Enrolment
+from .requests import UrlPolicy
+from .subscriptions import SIGNING_PREFIX, Subscriptions
+
+
+class Registrar(Enrolment, Subscriptions):
+    """Changes stations (`Enrolment`) and webhooks (`Subscriptions`) of a book, one change at a time."""
+
+    def __init__(self, book: Book, *, credentials: Credentials | None = None, policy: UrlPolicy | None = None) -> None:
+        self._book = book
+        self._policy = policy or UrlPolicy()
+        self._turn = trio.Lock()
+        self.credentials = credentials or Credentials(book.secrets)
+
+    def sweep(self, ids: Iterable[str]) -> int:
+        """Forget what a crash left behind: those of the secrets *ids* that nothing names. Return how many they were."""
+        named = self.credentials_named() | self.signing_secrets_named()
+        orphans = [id for id in ids if id.startswith((CREDENTIAL_PREFIX, SIGNING_PREFIX)) and id not in named]
+        for id in orphans:
+            self.credentials.forget(id)
+        return len(orphans)
