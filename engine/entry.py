@@ -16,7 +16,7 @@ from .events import Micros
 _NO_PRIVATE: Final = sha256(b"").digest()
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """An event in its envelope, not yet in a log."""
 
     id: str
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True):
     """The entry's hash in the ledger."""
 
 
-class Recorded(Entry, frozen=True):
+class Recorded(Entry, frozen=True, gc=False):
     """An event in a log."""
 
     position: int

@@ -1,0 +1,86 @@
+"""The files of a SQLite log, handled from outside SQLite: a birth that is whole or not at all, and synced bytes.
+
+Nothing here opens the database file itself: closing any descriptor of it in this process would drop the POSIX locks
+that SQLite holds on it. The `-wal` bears no such locks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from ..errors import LogDamaged, LogForeign, LogMissing, LogUnavailable
+from .library import wal_of
+
+_CHUNK: Final = 1 << 20
+
+
+def check_place(path: Path) -> None:
+    """Check that a log can be at this place.
+
+    Raises:
+        LogMissing: its folder does not exist.
+        LogForeign: something other than a file is there.
+    """
+    if path.exists() and not path.is_file():
+        raise LogForeign(f"{path} is no file; name a file for the log, e.g. {path / 'stationkeeper.db'}")
+    if not path.parent.is_dir():
+        raise LogMissing(f"the folder {path.parent} does not exist; make it, or name another place for the log")
+
+
+def is_absent(path: Path) -> bool:
+    """Return whether there is no log yet at this place: no file, or an empty one.
+
+    Raises:
+        LogDamaged: there is none, but a write-ahead log of one, which may hold acknowledged events.
+    """
+    if path.exists() and path.stat().st_size > 0:
+        return False
+    wal = wal_of(path)
+    if wal.exists() and wal.stat().st_size > 0:
+        raise LogDamaged(
+            f"{path} is gone, but {wal.name} beside it may hold events of it; bring {path.name} back, "
+            f"or move {wal.name} away to begin a new log"
+        )
+    return True
+
+
+def rewrite_wal(path: Path) -> None:
+    """Write the bytes of the `-wal` over themselves, and sync them and the folder.
+
+    After a failed fsync the kernel may hold pages that it believes clean though the disk never got them: later syncs
+    would succeed, and acknowledged events be lost with the power. Bytes that are written again are dirty again.
+
+    Raises:
+        LogUnavailable: they cannot be written or synced.
+    """
+    wal = wal_of(path)
+    try:
+        if wal.exists():
+            _rewrite(wal)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise LogUnavailable(
+            f"{wal} cannot be synced to the disk ({error.strerror}); check the disk, its free space and its rights"
+        ) from error
+
+
+def _rewrite(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        offset = 0
+        while chunk := os.pread(descriptor, _CHUNK, offset):
+            offset += os.pwrite(descriptor, chunk, offset)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a new file whose name is lost is lost."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

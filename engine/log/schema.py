@@ -1,0 +1,88 @@
+"""The tables of a SQLite log, made and changed by migrations.
+
+All migrations that a log needs run in one transaction, with `user_version` in it: a log is of one layout or of the
+next, never between. Tables are made by sqlite-utils; none is ever changed by a plain insert.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlite_utils import Database, Migrations
+from sqlite_utils.db import Table
+
+from ..names import new_id
+from .library import APPLICATION_ID, LAYOUT, SqliteConnection
+
+_migrations: Final = Migrations("stationkeeper.log")
+
+
+def migrate(connection: SqliteConnection, *, at: int) -> None:
+    """Bring a log, or an empty file, to the newest layout; *at* is now, for the id of a new log."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Without the plug-ins of sqlite-utils: what somebody installed beside us must not touch a log.
+        database = Database(connection, execute_plugins=False, recursive_triggers=False)
+        _migrations.apply(database)
+        connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('log', ?)", (new_id(at),))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {LAYOUT}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _create(database: Database, table: str, columns: dict[str, type], *, pk: str, null: tuple[str, ...] = ()) -> None:
+    required = [column for column in columns if column not in null and column != pk]
+    Table(database, table).create(columns, pk=pk, not_null=required, strict=True)
+
+
+@_migrations(name="1 the first layout")
+def _first_layout(database: Database) -> None:
+    _create(
+        database,
+        "event",
+        {
+            "position": int,
+            "id": str,
+            "at": int,
+            "kind": str,
+            "schema": int,
+            "subject": str,
+            "gateway": str,
+            "run": str,
+            "actor": str,
+            "body": bytes,
+            "private": bytes,
+            "salt": bytes,
+            "leaf": bytes,
+        },
+        pk="position",
+    )
+    database.execute("CREATE UNIQUE INDEX event_id ON event (id)")
+    database.execute("CREATE INDEX event_subject ON event (subject, position) WHERE subject <> ''")
+    _create(database, "head", {"one": int, "position": int, "latest_at": int}, pk="one")
+    database.execute("INSERT INTO head (one, position, latest_at) VALUES (1, 0, 0)")
+    _create(database, "ended", {"run": str, "position": int}, pk="run")
+    _create(database, "beat", {"run": str, "at": int, "listened": float}, pk="run")
+    _create(
+        database,
+        "attempt",
+        {
+            "message": str,
+            "round": int,
+            "number": int,
+            "at": int,
+            "due": int,
+            "delay": float,
+            "status": int,
+            "error": str,
+        },
+        pk="message",
+        null=("status",),
+    )
+    _create(
+        database, "snapshot", {"name": str, "version": int, "position": int, "leaf": bytes, "state": bytes}, pk="name"
+    )
+    _create(database, "meta", {"key": str, "value": str}, pk="key")

@@ -1,0 +1,415 @@
+"""The embedded log: one SQLite file, one writer.
+
+Theory of operation. Events are rows of the table `event`; the one row of `head` says the newest position, and is
+moved in the transaction that writes the events, so positions have no gaps. SQLite's write-ahead log is synced at each
+commit (`synchronous=FULL`), so what `append` returned survives `kill -9` and power loss.
+
+1. The writer holds a lock beside the file (`lock`). A log is made under another name and renamed: whole or absent.
+2. Before SQLite opens the file for writing, the bytes of its `-wal` are written again and synced (`files`), because
+   after a failed fsync the kernel may believe pages clean that the disk never got.
+3. A batch that holds nothing old is inserted at one go. When the database finds an id twice, or a run of the batch has
+   ended, or the batch ends one, it is rolled back and done again with a look at each entry (`plan`).
+4. Automatic checkpoints are off, since they swallow errors: the writer checkpoints, and looks at the result.
+5. After an error of SQLite the outcome is unknown. The log refuses appends until `recover` has opened it anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import astuple
+
+from ..entry import Beat, Entry, Recorded
+from ..errors import LogDamaged, LogError, LogForeign, LogNewer, LogUnavailable
+from ..events import Micros
+from . import Attempted, Snapshot, queries, schema
+from .files import check_place, is_absent, rewrite_wal, sync_folder
+from .library import (
+    APPLICATION_ID,
+    LAYOUT,
+    IntegrityError,
+    SqliteConnection,
+    SqliteError,
+    connect,
+    explain,
+    log_path,
+    warn_of_wal_reset,
+)
+from .lock import WriterLock
+from .plan import ENDINGS, messages_settled, place, run_ended_by
+
+CHECKPOINT_PAGES: Final = 4_000
+"""Pages written to the WAL between checkpoints: about 16 MB, some 20 ms of copying."""
+
+_PRAGMAS: Final[dict[str, str | int]] = {
+    # Readers never wait for the writer, nor it for them; one sync a commit.
+    "journal_mode": "wal",
+    # FULL: the WAL is synced at each commit. NORMAL would lose acknowledged events with the power.
+    "synchronous": 2,
+    # macOS: an fsync that reaches the disk. Elsewhere without effect.
+    "fullfsync": 1,
+    # Automatic checkpoints swallow errors of fsync; ours are looked at.
+    "wal_autocheckpoint": 0,
+    # Check pages as they are read, so that damage is found before it is written on.
+    "cell_size_check": 1,
+    # Nothing that somebody put into the schema may call functions with side effects.
+    "trusted_schema": 0,
+    # KiB: the subject index of a large fleet is written at random; with the default of 2 MB it would be read again.
+    "cache_size": -16_384,
+    # Bytes: after an import or beside a slow reader the WAL shrinks again.
+    "journal_size_limit": 64 << 20,
+}
+_INSERT: Final = f"INSERT INTO event ({queries.COLUMNS}) VALUES ({', '.join('?' * 13)})"
+_FIELDS: Final = len(Entry.__struct_fields__)
+
+
+class SqliteLog:
+    """A log in a SQLite file. It implements `Log`; one thread at a time may use it."""
+
+    def __init__(self, path: Path, lock: WriterLock) -> None:
+        """Made by `open`."""
+        self.path = path
+        self.id = ""
+        """Random, drawn when the log was made: it tells a log from its copies beside another secrets file."""
+        self.has_wal_reset_bug = warn_of_wal_reset()
+        """Whether the SQLite in use has the bug that 3.51.3 fixed."""
+        self.wal_left = 0
+        """Pages that the last checkpoint could not move, because a reader still needs them."""
+        self._lock = lock
+        self._connection: SqliteConnection | None = None
+        self._failed = ""
+        self._pages = 0
+        self._head: tuple[int, Micros] = (0, 0)
+        self._acknowledged: tuple[int, bytes] = (0, b"")
+
+    @classmethod
+    def open(cls, log: str | Path) -> SqliteLog:
+        """Open a log for writing, and make it if there is none.
+
+        Raises:
+            LogLocked: another process writes it; the message says which.
+            LogMissing: its folder does not exist.
+            LogForeign: the file is something else; it is left byte for byte as it was.
+            LogNewer: a newer release wrote it.
+            LogDamaged: what it holds contradicts itself.
+            LogUnavailable: it cannot be written (rights, full disk, I/O error).
+        """
+        path = log_path(log)
+        check_place(path)
+        opened = cls(path, WriterLock(path))
+        try:
+            if is_absent(path):
+                _make(path)
+            else:
+                _check_kind(path)
+            opened._open()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    @property
+    def position(self) -> int:
+        return self._head[0]
+
+    @property
+    def latest_at(self) -> Micros:
+        return self._head[1]
+
+    # --- appending -----------------------------------------------------------------------------------------------
+
+    def append(
+        self, entries: Sequence[Entry], *, beat: Beat | None = None, attempts: Sequence[Attempted] = ()
+    ) -> list[int]:
+        connection = self._writable()
+        if not entries and beat is None and not attempts:
+            return []
+        try:
+            positions = self._append_new(connection, entries, beat, attempts)
+            if positions is None:
+                positions = self._append_mixed(connection, entries, beat, attempts)
+            self._pages += 5 + len(entries)
+            if self._pages >= CHECKPOINT_PAGES:
+                self._checkpoint(connection, "PASSIVE")
+        except SqliteError as error:
+            raise self._failure(error) from error
+        finally:
+            if connection.in_transaction:
+                self._roll_back(connection)
+        return positions
+
+    def _append_new(
+        self, connection: SqliteConnection, entries: Sequence[Entry], beat: Beat | None, attempts: Sequence[Attempted]
+    ) -> list[int] | None:
+        """Insert a batch in which nothing is old and no run ends; None, and nothing written, if it is not such."""
+        if any(entry.kind in ENDINGS for entry in entries):
+            return None
+        connection.execute("BEGIN IMMEDIATE")
+        if _ended(connection, entries):
+            connection.execute("ROLLBACK")
+            return None
+        first = self._head[0] + 1
+        try:
+            self._write(connection, entries, beat, attempts)
+        except IntegrityError:
+            connection.execute("ROLLBACK")
+            return None
+        self._commit(connection, entries)
+        return list(range(first, first + len(entries)))
+
+    def _append_mixed(
+        self, connection: SqliteConnection, entries: Sequence[Entry], beat: Beat | None, attempts: Sequence[Attempted]
+    ) -> list[int]:
+        """Append a batch with a look at each entry."""
+        connection.execute("BEGIN IMMEDIATE")
+
+        def known(id: str) -> tuple[int, bytes] | None:
+            row: tuple[int, bytes] | None = connection.execute(
+                "SELECT position, leaf FROM event WHERE id = ?", (id,)
+            ).fetchone()
+            return row
+
+        plan = place(entries, head=self._head[0], known=known, ended=_ended(connection, entries))
+        self._write(connection, plan.fresh, beat, attempts)
+        connection.executemany("INSERT INTO ended (run, position) VALUES (?, ?)", plan.ended)
+        self._commit(connection, plan.fresh)
+        return plan.positions
+
+    def _write(
+        self, connection: SqliteConnection, fresh: Sequence[Entry], beat: Beat | None, attempts: Sequence[Attempted]
+    ) -> None:
+        position, latest_at = connection.execute("SELECT position, latest_at FROM head WHERE one = 1").fetchone()
+        if position != self._head[0]:
+            raise LogDamaged(
+                f"{self.path} was written by another program: its head is {position}, ours is {self._head[0]}"
+            )
+        if fresh:
+            rows = [(*astuple(entry)[:_FIELDS], at) for at, entry in enumerate(fresh, position + 1)]
+            connection.executemany(_INSERT, rows)
+            newest = max(latest_at, max(entry.at for entry in fresh))
+            connection.execute(
+                "UPDATE head SET position = ?, latest_at = ? WHERE one = 1", (position + len(fresh), newest)
+            )
+        if beat is not None:
+            connection.execute("INSERT OR REPLACE INTO beat (run, at, listened) VALUES (?, ?, ?)", astuple(beat))
+        if attempts:
+            connection.executemany(
+                "INSERT OR REPLACE INTO attempt (message, round, number, at, due, delay, status, error) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [astuple(attempt) for attempt in attempts],
+            )
+        settled = messages_settled(fresh)
+        if settled:
+            connection.executemany("DELETE FROM attempt WHERE message = ?", [(message,) for message in settled])
+
+    def _commit(self, connection: SqliteConnection, fresh: Sequence[Entry]) -> None:
+        connection.execute("COMMIT")
+        if fresh:
+            position, latest_at = self._head
+            self._head = position + len(fresh), max(latest_at, max(entry.at for entry in fresh))
+            self._acknowledged = self._head[0], fresh[-1].leaf
+
+    def keep_snapshot(self, snapshot: Snapshot) -> None:
+        connection = self._writable()
+        try:
+            connection.execute(
+                "INSERT OR REPLACE INTO snapshot (name, version, position, leaf, state) VALUES (?, ?, ?, ?, ?)",
+                astuple(snapshot),
+            )
+            self._pages += 5 + len(snapshot.state) // 4096
+        except SqliteError as error:
+            raise self._failure(error) from error
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        after: int = 0,
+        *,
+        until: int | None = None,
+        subject: str | None = None,
+        kinds: Collection[str] | None = None,
+    ) -> Iterator[Recorded]:
+        return queries.read(self._fetch, after, until, subject, kinds)
+
+    def position_at(self, at: Micros) -> int:
+        return queries.position_at(self._fetch, at)
+
+    def beats(self) -> Mapping[str, Beat]:
+        return queries.beats(self._fetch)
+
+    def attempts(self) -> Mapping[str, Attempted]:
+        return queries.attempts(self._fetch)
+
+    def snapshot(self, name: str) -> Snapshot | None:
+        return queries.snapshot(self._fetch, name)
+
+    def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            raise LogUnavailable(f"{self.path} is closed")
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except SqliteError as error:
+            raise explain(error, self.path) from error
+
+    # --- opening, failing, recovering, closing -------------------------------------------------------------------
+
+    def recover(self) -> None:
+        # Before SQLite closes, too: closing may checkpoint, and a checkpoint relies on a synced WAL.
+        rewrite_wal(self.path)
+        self._disconnect()
+        self._open()
+
+    def close(self) -> None:
+        if self._connection is not None and not self._failed:
+            with contextlib.suppress(SqliteError):
+                # What cannot be moved now stays in the WAL, durable as it is.
+                self._checkpoint(self._connection, "TRUNCATE")
+        self._disconnect()
+        self._lock.release()
+
+    def _open(self) -> None:
+        rewrite_wal(self.path)
+        try:
+            connection = self._connection = connect(self.path, mode="rw")
+            _set_pragmas(connection, self.path)
+            _check_layout(connection, self.path)
+            ((self.id,),) = self._fetch("SELECT value FROM meta WHERE key = 'log'", ())
+            self._head = _check_content(self._fetch, self.path)
+            self._check_acknowledged()
+            self._failed = ""
+        except SqliteError as error:
+            self._disconnect()
+            raise explain(error, self.path) from error
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def _check_acknowledged(self) -> None:
+        position, leaf = self._acknowledged
+        if position and self._fetch("SELECT leaf FROM event WHERE position = ?", (position,)) != [(leaf,)]:
+            raise LogDamaged(f"{self.path} lost what was acknowledged: position {position} is not what was written")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(SqliteError):
+                connection.close()
+
+    def _writable(self) -> SqliteConnection:
+        if self._failed or self._connection is None:
+            raise LogUnavailable(self._failed or f"{self.path} is closed")
+        return self._connection
+
+    def _roll_back(self, connection: SqliteConnection) -> None:
+        try:
+            connection.execute("ROLLBACK")
+        except SqliteError:
+            # Closing ends the transaction for sure; `recover` opens anew.
+            self._failed = self._failed or f"{self.path} could not be rolled back; recover it"
+            self._disconnect()
+
+    def _failure(self, error: SqliteError) -> LogError | SqliteError:
+        meaning = explain(error, self.path)
+        if isinstance(meaning, LogError):
+            self._failed = str(meaning)
+        return meaning
+
+    def _checkpoint(self, connection: SqliteConnection, mode: str) -> None:
+        """Move pages from the WAL into the file, as far as no reader still needs them where they are."""
+        _, written, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        self._pages = self.wal_left = max(written - moved, 0)
+
+
+def _make(path: Path) -> None:
+    """Make an empty log under another name, and give it its own when it is whole."""
+    new = path.with_name(path.name + ".new")
+    try:
+        new.unlink(missing_ok=True)
+        connection = connect(new, mode="rwc")
+        try:
+            schema.migrate(connection, at=time.time_ns() // 1000)
+            connection.execute("PRAGMA journal_mode = wal")
+        finally:
+            connection.close()
+        new.rename(path)
+        sync_folder(path.parent)
+    except SqliteError as error:
+        raise explain(error, path) from error
+    except OSError as error:
+        raise LogUnavailable(f"{path} cannot be made ({error.strerror}); check the rights of its folder") from error
+
+
+def _check_kind(path: Path) -> None:
+    """Check that a file is a log, without a write to it: SQLite may change what it opens for writing."""
+    connection = connect(path, immutable="1")
+    try:
+        ((found,),) = connection.execute("PRAGMA application_id").fetchall()
+    except SqliteError as error:
+        raise explain(error, path) from error
+    finally:
+        connection.close()
+    check_application(found, path)
+
+
+def check_application(found: int, path: Path) -> None:
+    """Check the application id in a database's header.
+
+    Raises:
+        LogForeign: it is not ours.
+    """
+    if found != APPLICATION_ID:
+        raise LogForeign(
+            f"{path} is a SQLite database of another program (application_id {found}); it was left as it is"
+        )
+
+
+def check_newer(layout: int, path: Path) -> None:
+    """Check a log's `user_version`.
+
+    Raises:
+        LogNewer: this release does not know it.
+    """
+    if layout > LAYOUT:
+        raise LogNewer(
+            f"{path} has layout {layout}, written by a newer release; this one knows {LAYOUT}: upgrade Stationkeeper"
+        )
+
+
+def _check_layout(connection: SqliteConnection, path: Path) -> None:
+    ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
+    check_newer(layout, path)
+    if layout < LAYOUT:
+        schema.migrate(connection, at=time.time_ns() // 1000)
+
+
+def _set_pragmas(connection: SqliteConnection, path: Path) -> None:
+    for name, value in _PRAGMAS.items():
+        connection.execute(f"PRAGMA {name} = {value}")
+        ((found,),) = connection.execute(f"PRAGMA {name}").fetchall()
+        if found != value:
+            raise LogUnavailable(f"{path}: SQLite did not accept {name} = {value}, but says {found}")
+
+
+def _check_content(fetch: queries.Fetch, path: Path) -> tuple[int, Micros]:
+    """Check in a moment what can be: that the head and the ends of the log agree. Return the head."""
+    heads = fetch("SELECT position, latest_at FROM head", ())
+    ((first, last),) = fetch("SELECT min(position), max(position) FROM event", ())
+    if len(heads) != 1 or (first or 1, last or 0) != (1, heads[0][0]):
+        raise LogDamaged(
+            f"{path} is damaged: its head says {heads}, its events go from {first} to {last}; restore from a backup"
+        )
+    head: tuple[int, Micros] = heads[0]
+    return head
+
+
+def _ended(connection: SqliteConnection, entries: Sequence[Entry]) -> set[str]:
+    """Return those runs of a batch that have ended."""
+    runs = {entry.run for entry in entries} | {run_ended_by(entry) for entry in entries}
+    runs.discard("")
+    marks = ", ".join("?" * len(runs))
+    return {run for (run,) in connection.execute(f"SELECT run FROM ended WHERE run IN ({marks})", tuple(runs))}
