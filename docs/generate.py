@@ -1,0 +1,147 @@
+"""Write the reference pages that follow from the code: `python docs/generate.py`. A test says when they are stale."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from stationkeeper.daemon import config, units
+from stationkeeper.engine import events
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTICE = "<!-- Written by docs/generate.py from the code: change it there. -->\n\n"
+
+
+def field_docs(module: ModuleType) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return, for each class of a module, its own fields: name -> (type as written, the string under it)."""
+    return {
+        node.name: dict(_documented(node))
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def _documented(node: ast.ClassDef) -> Iterator[tuple[str, tuple[str, str]]]:
+    for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            text = ""
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                text = " ".join(str(following.value.value).split())
+            yield statement.target.id, (ast.unparse(statement.annotation), text)
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ("---",) * len(head), *rows]
+    return ["| " + " | ".join(cell(entry) for entry in line) + " |" for line in lines]
+
+
+def first_paragraph(thing: type[Any]) -> str:
+    return " ".join((inspect.cleandoc(thing.__doc__ or "").split("\n\n")[0]).split())
+
+
+def events_page() -> str:
+    """Every kind, and every field of its body."""
+    documented = field_docs(events)
+    lines = [
+        "# Events",
+        "",
+        "Everything that Stationkeeper records is one of these events. Each stands in an envelope (see"
+        " [the log](log-format.md)); below are the bodies. Times are microseconds since 1970-01-01 UTC, durations are"
+        " seconds. Within a schema number only optional fields are added.",
+        "",
+    ]
+    family = ""
+    for kind, cls in events.KINDS.items():
+        if kind.partition(".")[0] != family:
+            family = kind.partition(".")[0]
+            lines += [f"## {family}", ""]
+        lines += [f"### `{kind}`", "", f"Schema {cls.schema}. {_summary_of(cls)}", "", *_fields_table(cls, documented)]
+    lines += ["## Values inside bodies", ""]
+    for value in (events.Validity, events.PingSettings):
+        lines += [f"### {value.__name__}", "", first_paragraph(value), "", *_fields_table(value, documented)]
+    causes = ", ".join(f"`{cause}`" for cause in events.Cause.__args__)  # type: ignore[attr-defined]
+    lines += ["### Cause", "", f"Why a connection ended: {causes}. Only `shutdown`, our own stop, keeps the flag.", ""]
+    return NOTICE + "\n".join(lines)
+
+
+def _summary_of(cls: type[events.Event]) -> str:
+    # Kinds that only differ in name from their base say what they are there. attrs gives no docstring of its own.
+    return next(first_paragraph(base) for base in cls.__mro__ if base.__doc__)
+
+
+def _fields_table(cls: type[Any], documented: dict[str, dict[str, tuple[str, str]]]) -> list[str]:
+    own = {name: said for base in reversed(cls.__mro__) for name, said in documented.get(base.__name__, {}).items()}
+    rows = []
+    for one in attrs.fields(cls):
+        kind, text = own[one.name]
+        default = "required" if one.default is attrs.NOTHING else f"`{one.default!r}`"
+        rows.append((f"`{one.name}`", f"`{kind}`", default, text))
+    return [*table(("field", "type", "default", "meaning"), rows), ""] if rows else ["It has no fields.", ""]
+
+
+def configuration_page() -> str:
+    """Every section and key of the configuration file."""
+    lines = [
+        "# Configuration",
+        "",
+        "The daemon reads TOML: the file named by `--config`, else `stationkeeper.toml` in the working folder, else"
+        " nothing. A variable `STATIONKEEPER_<SECTION>_<KEY>` stands above the file, a flag above both."
+        " An unknown key is an error that suggests the nearest known one."
+        " `stationkeeper config` prints the settings in force, and where each comes from.",
+        "",
+        'Durations are strings with a unit (`"25s"`, `"1m30s"`, `"2h"`) or numbers of seconds.',
+        "",
+    ]
+    for name, section in config.SECTIONS.items():
+        lines += [f"## [{name}]", "", first_paragraph(section), "", *_keys_table(section)]
+    lines += ["## [[webhook]]", "", first_paragraph(config.WebhookSection), "", *_keys_table(config.WebhookSection)]
+    return NOTICE + "\n".join(lines)
+
+
+def _keys_table(section: type[Any]) -> list[str]:
+    rows = []
+    for key in attrs.fields(section):
+        rows.append((f"`{key.name}`", key.metadata["unit"], _default(key.default), key.metadata["reason"]))
+    return [*table(("key", "unit", "default", "why"), rows), ""]
+
+
+def _default(value: object) -> str:
+    if value is attrs.NOTHING:
+        return "required"
+    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]
+        return "taken from the machine"
+    if value is None:
+        return "none"
+    return f"`{_written(value)}`"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_written(one) for one in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f'"{units.write_duration(value)}"'
+    return str(value) if isinstance(value, int) else f'"{value}"'
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "events.md": events_page,
+    "configuration.md": configuration_page,
+}
+"""The pages that this writes, in docs/reference."""
+
+
+if __name__ == "__main__":
+    for page, write in PAGES.items():
+        (REFERENCE / page).write_text(write())

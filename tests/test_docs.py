@@ -1,0 +1,174 @@
+"""The documentation does not lie: its examples run as written, its commands exist, its reference pages are current.
+
+An example is a fenced block of Python in README.md or in a page under docs/. It runs as a script of its own in a folder
+that holds nothing but a small log, `fleet.db`; a block of text right after it is what it prints. One that serves
+stations is called on port 9000 (another one in the test), and one that receives webhooks on port 8000.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import websockets.sync.client
+from attrs import frozen
+from standardwebhooks.webhooks import Webhook
+
+from stationkeeper.engine.clock import parse_time
+from stationkeeper.engine.codec import seal
+from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, Event, GatewayStarted
+from stationkeeper.engine.log.sqlite import open_log
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+PASSWORD = "a password of 16 or more bytes"
+
+
+@frozen
+class Example:
+    """A script that stands in a page, and what it prints."""
+
+    where: str
+    code: str
+    printed: list[str]
+
+
+def examples() -> Iterator[Example]:
+    for page in PAGES:
+        text = page.read_text()
+        for block in BLOCK.finditer(text):
+            where = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, block.start()) + 1}"
+            yield Example(where, block[1], (block[2] or "").splitlines())
+
+
+EXAMPLES = list(examples())
+SERVING = [one for one in EXAMPLES if "WebSocketStations(" in one.code]
+RECEIVING = [one for one in EXAMPLES if "HTTPServer(" in one.code]
+PLAIN = [one for one in EXAMPLES if one not in SERVING and one not in RECEIVING]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def reaches(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def running(code: str, folder: Path, port: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a script until the block ends; from the beginning of the block on it listens."""
+    (folder / "example.py").write_text(code)
+    command = [sys.executable, "-u", "example.py"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not reaches(port):
+                assert time.monotonic() < deadline, "it does not listen"
+                with suppress(subprocess.TimeoutExpired):
+                    pytest.fail(f"it ended with {process.wait(0.05)} before it listened")
+            yield process
+        finally:
+            process.terminate()
+
+
+def printed(process: subprocess.Popen[str], lines: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().rstrip("\n") for _ in range(lines)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder, but for a log in which CP-7 is online at nine, and leaves at a quarter past."""
+    history: list[tuple[str, str, str, Event]] = [
+        ("08:00", "run1", "", GatewayStarted(
+            public_url="ws://127.0.0.1:9000/ocpp", ping_interval=25.0, ping_timeout=20.0, silence=900.0, grace=120.0,
+            settling=300.0, rules=1, software="0.1.0", host="example")),
+        ("08:15", "run1-1:opened", "CP-7", ConnectionOpened(
+            connection="run1-1", subprotocol="ocpp1.6", ping_interval=25.0, ping_timeout=20.0, silence=900.0)),
+        ("08:30", "run1-2:opened", "CP-8", ConnectionOpened(
+            connection="run1-2", subprotocol="ocpp1.6", ping_interval=25.0, ping_timeout=20.0, silence=900.0)),
+        ("09:15", "run1-1:closed", "CP-7", ConnectionClosed(
+            connection="run1-1", side="station", code=1000, cause="station_closed",
+            alive_at=parse_time("2026-11-22T09:15:00Z"))),
+    ]  # fmt: skip
+    log = open_log(tmp_path / "fleet.db")
+    for clock, id, subject, event in history:
+        at = parse_time(f"2026-11-22T{clock}:00Z")
+        log.append([seal(event, id=id, at=at, subject=subject, gateway="gateway", run="run1")])
+    log.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize("example", PLAIN, ids=lambda one: one.where)
+def test_an_example_runs_and_prints_what_the_page_says(example: Example, folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", example.code], cwd=folder, capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == example.printed
+
+
+@pytest.mark.parametrize("example", SERVING, ids=lambda one: one.where)
+def test_a_station_can_call_an_example_that_serves(example: Example, tmp_path: Path) -> None:
+    port = free_port()
+    credentials = base64.b64encode(f"CP-7:{PASSWORD}".encode()).decode()
+    with running(example.code.replace("9000", str(port)), tmp_path, port) as process:
+        with websockets.sync.client.connect(
+            f"ws://127.0.0.1:{port}/ocpp/CP-7",
+            subprotocols=[websockets.Subprotocol("ocpp1.6")],
+            additional_headers={"Authorization": f"Basic {credentials}"},
+        ) as station:
+            station.send('[2, "1", "Heartbeat", {}]')
+            if "on_message" in example.code:
+                assert str(station.recv(timeout=30)).startswith('[3, "1", ')
+
+        assert example.printed
+        assert printed(process, len(example.printed)) == example.printed
+
+
+@pytest.mark.parametrize("example", RECEIVING, ids=lambda one: one.where)
+def test_an_example_that_receives_believes_genuine_news_alone(example: Example, tmp_path: Path) -> None:
+    port, secret = free_port(), "whsec_" + base64.b64encode(b"a" * 32).decode()
+    online = '{"type": "chargestation.online", "data": {"id": "CP-7", "online": true, "version": 1}}'
+    offline = online.replace("online", "offline", 1).replace("true", "false").replace(": 1}", ": 2}")
+
+    def post(body: str, *, signed_with: str) -> int:
+        now = datetime.now(UTC)
+        signature = Webhook(signed_with).sign("msg_1", now, body)
+        headers = {
+            "webhook-id": "msg_1",
+            "webhook-timestamp": f"{int(now.timestamp())}",
+            "webhook-signature": signature,
+        }
+        request = urllib.request.Request(f"http://127.0.0.1:{port}", body.encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+            return refusal.code
+
+    with running(example.code.replace("8000", str(port)), tmp_path, port, WEBHOOK_SECRET=secret) as process:
+        forged = post(offline, signed_with="whsec_" + base64.b64encode(b"b" * 32).decode())
+        genuine = [post(body, signed_with=secret) for body in (online, online, offline, online)]
+
+        assert (forged, genuine) == (401, [204] * 4)
+        assert printed(process, 2) == ["CP-7 online", "CP-7 offline"]
