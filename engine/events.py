@@ -115,6 +115,7 @@ class GatewayLapsed(Event):
 
     kind: ClassVar[str] = "gateway.lapsed"
     run: str
+    """The run whose grace is over."""
     grace: float
     """The grace in force."""
     listened: float
@@ -127,7 +128,9 @@ class GatewayStalled(Event):
 
     kind: ClassVar[str] = "gateway.stalled"
     since: Micros
+    """The last look at the connections before the pause."""
     until: Micros
+    """The first one after it."""
 
 
 @frozen(kw_only=True)
@@ -160,7 +163,9 @@ class ConnectionOpened(Event):
     ping_interval: float
     """0: never pinged."""
     ping_timeout: float
+    """How long a ping may go unanswered."""
     silence: float
+    """How long it may stay silent if it is never pinged."""
 
 
 @frozen(kw_only=True)
@@ -169,12 +174,15 @@ class ConnectionPingTimedOut(Event):
 
     kind: ClassVar[str] = "connection.ping_timed_out"
     connection: str
+    """`<run>-<n>`."""
     alive_at: Micros
     """The last proof of life."""
     pinged_at: Micros | None = None
     """When the ping was written; none if the station is never pinged."""
     interval: float
+    """The ping interval in force; 0: never pinged."""
     timeout: float
+    """How long it could have answered, or been silent."""
     lag: float
     """How late our own loop was when it looked."""
 
@@ -185,6 +193,7 @@ class ConnectionClosed(Event):
 
     kind: ClassVar[str] = "connection.closed"
     connection: str
+    """`<run>-<n>`."""
     side: Side
     """Who ended it."""
     code: int | None = None
@@ -192,6 +201,7 @@ class ConnectionClosed(Event):
     reason: str = ""
     """The close reason on the wire."""
     cause: Cause
+    """Why it ended."""
     alive_at: Micros
     """The last proof of life."""
     received: int = 0
@@ -214,8 +224,11 @@ class HandshakeRefused(Event):
     hint: str = ""
     """For a technician: what to change."""
     count: int = 1
+    """How many refusals this event stands for."""
     first_at: Micros
+    """When the first of them was."""
     last_at: Micros
+    """When the last of them was."""
 
 
 # --- stations --------------------------------------------------------------------------------------------------------
@@ -226,8 +239,11 @@ class Validity:
     """A credential's id, and when it may be used. What the credential is stands in the secrets file alone."""
 
     id: str
+    """Random, and never used again."""
     not_before: Micros | None = None
+    """It may be used from then on; none: at once."""
     not_after: Micros | None = None
+    """It may be used until then; none: for ever."""
 
 
 @frozen(kw_only=True)
@@ -237,7 +253,9 @@ class PingSettings:
     ping_interval: float | None = None
     """Seconds; 0 means never ping."""
     ping_timeout: float | None = None
+    """Seconds that a ping may go unanswered."""
     silence: float | None = None
+    """Seconds that it may stay silent if it is never pinged."""
 
 
 @frozen(kw_only=True)
@@ -247,10 +265,15 @@ class StationRecord(Event):
     protocol: str | None = None
     """The subprotocol of a station that offers none."""
     security: str = "basic"
+    """How it must prove who it is: `basic`, or `none`."""
     credentials: tuple[Validity, ...] = ()
+    """Any of them lets it in."""
     liveness: PingSettings | None = None
+    """None: as the gateway's settings say."""
     name: str = ""
+    """For people."""
     site: str = ""
+    """Where it stands, for people."""
 
 
 @frozen(kw_only=True)
@@ -276,6 +299,7 @@ class StationSettled(Event):
     version: int
     """The version at which it was offline; without effect if that has moved on."""
     settling: float
+    """The settling time in force."""
 
 
 # --- webhooks --------------------------------------------------------------------------------------------------------
@@ -286,6 +310,7 @@ class WebhookRecord(Event):
     """All that is known of a subscription; `added` and `updated` carry it whole. Its subject is the webhook."""
 
     url: str
+    """Where messages are posted."""
     events: tuple[str, ...] = ("chargestation.online", "chargestation.offline")
     """The types that it asks for."""
     stations: tuple[str, ...] = ("*",)
@@ -295,6 +320,7 @@ class WebhookRecord(Event):
     initial: Literal["none", "state"] = "none"
     """`state`: it is first told the state of each station that ever connected."""
     name: str = ""
+    """For people; what stands in the configuration file is known by it."""
 
 
 @frozen(kw_only=True)
@@ -326,6 +352,7 @@ class WebhookEnabled(Event):
 class WebhookDisabled(Event):
     kind: ClassVar[str] = "webhook.disabled"
     reason: str
+    """In words: that it answered 410 twice, or failed for too long."""
     since: Micros
     """When it last accepted a message, or was added."""
     status: int | None = None
@@ -345,6 +372,7 @@ class WebhookRecovered(Event):
 
     kind: ClassVar[str] = "webhook.recovered"
     since: int
+    """The first position of a cause that counts."""
     until: int
     """Positions of causes, both included."""
 
@@ -353,36 +381,43 @@ class WebhookRecovered(Event):
 
 
 @frozen(kw_only=True)
-class DeliverySucceeded(Event):
-    """A receiver accepted a message. Its subject is the message's station (empty: the webhook's own message)."""
+class DeliveryOutcome(Event):
+    """How the delivery of a message ended. Its subject is the message's station (empty: the webhook's own message)."""
 
-    kind: ClassVar[str] = "delivery.succeeded"
     message: str
+    """The message's id."""
     webhook: str
+    """The webhook's id."""
     position: int
     """Of the event that caused the message."""
     round: int
     """0, then one more with each request for redelivery."""
     attempts: int
-    status: int
+    """How many there were in this round."""
     attempted_at: Micros
+    """When the last of them began."""
     latency: float
+    """Seconds from its begin to the end of the answer's head."""
 
 
 @frozen(kw_only=True)
-class DeliveryParked(Event):
+class DeliverySucceeded(DeliveryOutcome):
+    """A receiver accepted a message."""
+
+    kind: ClassVar[str] = "delivery.succeeded"
+    status: int
+    """The HTTP status of its answer: 2xx."""
+
+
+@frozen(kw_only=True)
+class DeliveryParked(DeliveryOutcome):
     """A message was given up, until someone asks for it."""
 
     kind: ClassVar[str] = "delivery.parked"
-    message: str
-    webhook: str
-    position: int
-    round: int
-    attempts: int
     status: int | None = None
-    attempted_at: Micros
-    latency: float
+    """The HTTP status of the last answer; none if there was no answer."""
     reason: str
+    """What went wrong, in words."""
 
 
 @frozen(kw_only=True)
@@ -391,10 +426,15 @@ class DeliveryRequested(Event):
 
     kind: ClassVar[str] = "delivery.requested"
     message: str
+    """The message's id: the same again."""
     webhook: str
+    """The webhook's id."""
     type: str
+    """The message's type."""
     position: int
+    """Of the event that caused the message."""
     round: int
+    """The round that this begins."""
 
 
 @frozen(kw_only=True)
@@ -403,7 +443,9 @@ class LogRestored(Event):
 
     kind: ClassVar[str] = "log.restored"
     checkpoint_size: int
+    """How many events the copy was known to hold."""
     checkpoint_root: str
+    """The root of their hashes."""
 
 
 KINDS: dict[str, type[Event]] = {
