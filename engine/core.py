@@ -56,7 +56,7 @@ class Engine:
         self.log_path = log_path
         """Where the log's file is; none for a log in memory."""
         self.run = ""
-        """The id of this run's `gateway.started`; empty until that is durable."""
+        """The id of this run's `gateway.started`; empty until that is durable, and nobody is admitted before."""
         self.urls: tuple[str, ...] = ()
         """Where stations dial in."""
         self.tally: Counter[str] = Counter()
@@ -205,7 +205,7 @@ class Engine:
     # --- commit -> fold -> publish -> wake ---------------------------------------------------------------------------
 
     def _committed(self, events: Sequence[Recorded]) -> None:
-        owing = self._projection_that_owes()
+        outbox = self.outbox
         for recorded in events:
             below = self.fold.advance(recorded)
             self.doorway.committed(recorded)
@@ -213,21 +213,22 @@ class Engine:
                 record = decode(recorded)
                 assert isinstance(record, StationUpdated)
                 self.doorway.record_changed(recorded.subject, record)
-            if self.deliveries is not None and owing is not None:
-                self.deliveries.committed(recorded, below.changes(owing))
+            if self.deliveries is not None and outbox is not None:
+                self.deliveries.committed(recorded, below.changes(outbox))
             self.publisher.publish(recorded.position, below)
         self.tally["events"] += len(events)
         self.publisher.moved()
 
-    def _projection_that_owes(self) -> Projection[Any, Any] | None:
+    @property
+    def outbox(self) -> Projection[Any, Any] | None:
+        """The projection that says what webhooks are owed, if there is one."""
         return next((projection for projection in self.fold.projections if projection.owing), None)
 
-    def owing(self) -> Owing | None:
-        """Return what webhooks are owed, as of `position`; none if no projection says so."""
-        projection = self._projection_that_owes()
-        if projection is None or projection.owing is None:
-            return None
-        return projection.owing(self.fold.state(projection))
+    def owing(self) -> Owing:
+        """Return what webhooks are owed, as of `position`. Only for an engine that has an `outbox`."""
+        assert self.outbox is not None
+        assert self.outbox.owing is not None
+        return self.outbox.owing(self.state(self.outbox))
 
     def holding(self) -> Mapping[str, float]:
         """Return the ended runs that still hold stations -> seconds that other ended runs listened since their end."""

@@ -18,7 +18,7 @@ from .codec import decode
 from .entry import Recorded
 from .errors import NewerSchema
 from .events import Event, GatewayStarted, Unknown
-from .sending import Owing
+from .sending import Owed, Owing
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -66,6 +66,8 @@ class Projection(Generic[S, C]):
     have listened since. At most one projection of an engine says this."""
     owing: Callable[[S], Owing] | None = field(default=None)
     """For delivery: the messages that webhooks are owed; its changes are `Owed`. At most one projection has this."""
+    recall: Callable[[Iterable[Recorded], Owed], bytes] | None = field(default=None)
+    """For delivery: make the body of a message that the state no longer has, from the log up to its cause."""
 
     def __repr__(self) -> str:
         return f"<projection {self.name} {self.version}>"

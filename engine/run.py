@@ -22,7 +22,8 @@ import trio
 from .clock import Clock, SystemClock, rfc3339
 from .codec import seal
 from .core import Engine
-from .entry import Beat
+from .delivery import Deliveries
+from .entry import Beat, Recorded
 from .errors import ClockBehind
 from .events import (
     Event,
@@ -39,7 +40,7 @@ from .log.secrets import MemorySecrets, Secrets, open_secrets
 from .log.sqlite import log_path, open_log
 from .names import lapsed_id, lost_id, new_id
 from .runs import runs
-from .sending import Sender
+from .sending import Owed, Sender
 from .settings import EngineSettings
 from .snapshots import fold_of, take
 from .stations import StationTransport
@@ -173,8 +174,8 @@ async def _running(engine: Engine, stations: Sequence[StationTransport], sender:
     async with trio.open_nursery() as nursery:
         try:
             await nursery.start(sheltered, engine.committer.run)
-            if sender is not None and (owing := engine.owing()) is not None:
-                engine.deliveries = _deliveries(engine, owing, sender)
+            if sender is not None and engine.outbox is not None:
+                engine.deliveries = _deliveries(engine, engine.outbox, sender)
             await _begin(engine)
             for transport in stations:
                 await nursery.start(sheltered, transport.serve, engine.doorway)
@@ -184,12 +185,42 @@ async def _running(engine: Engine, stations: Sequence[StationTransport], sender:
                 await nursery.start(sheltered, loop, engine)
             yield
         finally:
-            if not nursery.cancel_scope.cancel_called and engine.run:
+            if engine.run and not engine.hurried and not nursery.cancel_scope.cancel_called:
                 await _end(engine, stations)
+            engine.doorway.abandoned = True
             for shelter in shelters:
                 shelter.cancel()
     if sender is not None:
         await sender.aclose()
+
+
+def _deliveries(engine: Engine, outbox: Projection[Any, Any], sender: Sender) -> Deliveries:
+    """Wire the delivery loop: what it is owed, how it records, and how it recalls what the outbox has forgotten."""
+
+    async def recall(message: Owed) -> bytes:
+        if outbox.recall is None:
+            raise LookupError(f"{outbox.name} cannot recall message {message.id}")
+
+        def replay(make: Callable[[Iterable[Recorded], Owed], bytes]) -> bytes:
+            with engine.reader() as log:
+                return make(log.read(until=message.position), message)
+
+        return await trio.to_thread.run_sync(replay, outbox.recall)
+
+    return Deliveries(
+        engine.owing,
+        sender,
+        record=engine.record,
+        note=engine.committer.note,
+        secret=engine.secrets.get,
+        recall=recall,
+        writable=lambda: engine.committer.writable,
+        clock=engine.clock,
+        now=engine.now,
+        settings=engine.settings,
+        attempts=engine.log.attempts(),
+        mute=engine.mute,
+    )
 
 
 async def _begin(engine: Engine) -> None:
@@ -212,7 +243,7 @@ async def _begin(engine: Engine) -> None:
         host=platform.node(),
     )
     beats = engine.log.beats()
-    dead = list(engine.state(runs))
+    dead = [*engine.fold.state(runs)]
     batch: list[tuple[str, Event]] = [(lost_id(lost), _lost(engine, lost, beats.get(lost))) for lost in dead]
     batch.append((run, started))
     if settings.reconnect_grace == 0:
@@ -236,8 +267,6 @@ async def _end(engine: Engine, stations: Sequence[StationTransport]) -> None:
     timeout = engine.settings.shutdown_timeout
     with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout) as scope:
         engine.cut_short = scope.cancel
-        if engine.hurried:
-            scope.cancel()
         engine.doorway.drop_all()
         for transport in stations:
             transport.stop_accepting()

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stationkeeper.engine.watch.grace import Grace, Handshakes, Lapse
 
 

@@ -5,6 +5,7 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stationkeeper.engine.settings import Liveness
 from stationkeeper.engine.watch.liveness import Due, Vigil
 
@@ -66,7 +67,7 @@ def test_the_phase_brings_the_first_ping_forward_and_never_back(early: float) ->
 def test_silence_is_found_within_interval_and_timeout_and_our_own_lateness(
     steps: list[tuple[float, bool]], early: float
 ) -> None:
-    """However the loop is late and whatever was heard: looked at no sooner than the timeout, no later than the bound."""
+    """However late the loop, whatever was heard: looked at no sooner than the timeout, no later than the bound."""
     now, vigil = 0.0, Vigil(PINGED, 0.0, early=early)
     lateness = 0.0
     for wait, heard in steps:

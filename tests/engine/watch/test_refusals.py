@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stationkeeper.engine.watch.refusals import BUDGET, Refusal, Refusals
 
 

@@ -4,6 +4,7 @@ from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stationkeeper.engine.settings import Liveness
 from stationkeeper.engine.watch.liveness import Due, Vigil
 from stationkeeper.engine.watch.watchdog import Watchdog
