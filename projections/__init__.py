@@ -1,1 +1,12 @@
-"""Pure answers over the log, as projections: values that the engine folds events with."""
+"""Pure answers over the log, as projections: values that the engine folds events with.
+
+`presence` says which stations are online, `registry` which are known, `webhooks` who is told what, `outbox` which
+messages are owed. Each name is the projection itself; the words of its state are in the module of the same name.
+"""
+
+from __future__ import annotations
+
+from .outbox import outbox as outbox
+from .presence import presence as presence
+from .registry import registry as registry
+from .webhooks import webhooks as webhooks
