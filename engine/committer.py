@@ -20,9 +20,8 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import trio
-from msgspec.structs import astuple
 
-from .entry import Beat, Entry, Recorded
+from .entry import Beat, Entry, Recorded, recorded
 from .errors import Conflict, Fenced, LogError, LogUnavailable
 from .log import Attempted, Log
 
@@ -39,7 +38,6 @@ RETRY_LAST: Final = 5.0
 """Seconds between attempts to recover a log; they grow from the first to the last."""
 
 _TOO_LATE: Final = "the log is closing; nothing more is written"
-_FIELDS: Final = len(Entry.__struct_fields__)
 
 
 class Ticket:
@@ -110,14 +108,13 @@ class Committer:
         inline: bool,
         committed: Callable[[list[Recorded]], None],
         beat: Callable[[], Beat | None] = lambda: None,
-        own_run: str = "",
         capacity: int = CAPACITY,
     ) -> None:
         """Prepare to commit; `run` begins.
 
         *committed* is told what was newly written, on the loop's thread. *beat* is asked at each commit for the run's
-        last word. A fence of *own_run* ends `run`: somebody has declared us dead. *inline* calls the log on the
-        loop's thread, as virtual time needs it.
+        last word; its run is our own, whose fence ends `run`: somebody has declared us dead. *inline* calls the log on
+        the loop's thread, as virtual time needs it.
         """
         self.position = log.position
         """Up to which events were told to `committed`."""
@@ -139,7 +136,6 @@ class Committer:
         self._inline = inline
         self._committed = committed
         self._beat = beat
-        self._own_run = own_run
         self._capacity = capacity
         self._queue: deque[Ticket] = deque()
         self._flying: list[Ticket] = []
@@ -277,7 +273,8 @@ class Committer:
             ticket.fail(error)
         except Fenced as error:
             ticket.fail(error)
-            if error.run == self._own_run:
+            beat = self._beat()
+            if beat is not None and beat.run == error.run:
                 raise
 
     async def _commit(self, group: Sequence[Ticket]) -> None:
@@ -315,7 +312,7 @@ class Committer:
         newest = self.position
         for entry, position in zip(entries, positions, strict=True):
             if position == newest + 1:
-                fresh.append(Recorded(*astuple(entry)[:_FIELDS], position))
+                fresh.append(recorded(entry, position))
                 newest = position
         if newest != self._log.position:
             # More is in the log than this batch: a commit of unknown outcome had succeeded, or another wrote it.

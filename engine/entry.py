@@ -50,6 +50,25 @@ class Recorded(Entry, frozen=True, gc=False):
     """1, 2, 3 ... without gaps."""
 
 
+def recorded(entry: Entry, position: int) -> Recorded:
+    """Return an entry as the log gives it back once it stands at a position."""
+    return Recorded(
+        entry.id,
+        entry.at,
+        entry.kind,
+        entry.schema,
+        entry.subject,
+        entry.gateway,
+        entry.run,
+        entry.actor,
+        entry.body,
+        entry.private,
+        entry.salt,
+        entry.leaf,
+        position,
+    )
+
+
 class Beat(msgspec.Struct, frozen=True):
     """The last word of a run: when it was alive, and how long it had listened by then."""
 

@@ -10,6 +10,7 @@ The tree:
     │   ├── LogNewer             a newer release wrote it
     │   ├── LogDamaged           its content contradicts itself
     │   ├── LogUnavailable       it cannot be written for now: full disk, I/O error, locked file
+    │   ├── SecretsExposed       others may read the secrets beside it
     │   ├── Conflict             the same event id with other bytes
     │   └── Fenced               the run that appends has ended
     ├── UnreadableEvent          bytes that are no event of their kind
@@ -55,6 +56,10 @@ class LogUnavailable(LogError):
 
     Whether the append that raised this took place is *unknown*: append the same event again, under the same id.
     """
+
+
+class SecretsExposed(LogError):
+    """Others than its owner may read the secrets file. Take their rights away, and consider the secrets known."""
 
 
 class Conflict(LogError):

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ..errors import LogDamaged, LogForeign, LogMissing, LogUnavailable
-from .library import wal_of
+from ..errors import LogDamaged, LogForeign, LogMissing, LogNewer, LogUnavailable
+from .library import APPLICATION_ID, LAYOUT, wal_of
 
 _CHUNK: Final = 1 << 20
 
@@ -44,6 +44,30 @@ def is_absent(path: Path) -> bool:
             f"or move {wal.name} away to begin a new log"
         )
     return True
+
+
+def check_application(found: int, path: Path) -> None:
+    """Check the application id in a database's header.
+
+    Raises:
+        LogForeign: it is not ours.
+    """
+    if found != APPLICATION_ID:
+        raise LogForeign(
+            f"{path} is a SQLite database of another program (application_id {found}); it was left as it is"
+        )
+
+
+def check_newer(layout: int, path: Path) -> None:
+    """Check a log's `user_version`.
+
+    Raises:
+        LogNewer: this release does not know it.
+    """
+    if layout > LAYOUT:
+        raise LogNewer(
+            f"{path} has layout {layout}, written by a newer release; this one knows {LAYOUT}: upgrade Stationkeeper"
+        )
 
 
 def rewrite_wal(path: Path) -> None:

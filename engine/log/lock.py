@@ -41,9 +41,7 @@ class WriterLock:
         except OSError as error:
             holder = _read_holder(self._file)
             os.close(self._file)
-            raise LogLocked(
-                f"{path} is being written by {holder}; stop it, or read the log without writing"
-            ) from error
+            raise LogLocked(f"{path} is being written by {holder}; stop it, or read the log without writing") from error
         self._held = True
         self._sign()
 

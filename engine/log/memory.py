@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from msgspec.structs import astuple
-
-from ..entry import Beat, Entry, Recorded
+from ..entry import Beat, Entry, Recorded, recorded
 from ..errors import LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot
@@ -15,8 +13,6 @@ from .plan import messages_settled, place
 
 Fault: TypeAlias = Literal["lost", "written"]
 """How an append fails: before anything was written, or after all of it was. Whoever appends cannot tell them apart."""
-
-_FIELDS: Final = len(Entry.__struct_fields__)
 
 
 class MemoryLog:
@@ -58,7 +54,7 @@ class MemoryLog:
             raise LogUnavailable("the log in memory was told to fail")
         plan = place(entries, head=len(self._events), known=self._known.get, ended=self._ended)
         for position, entry in enumerate(plan.fresh, len(self._events) + 1):
-            self._events.append(Recorded(*astuple(entry)[:_FIELDS], position))
+            self._events.append(recorded(entry, position))
             self._known[entry.id] = (position, entry.leaf)
             self._latest_at = max(self._latest_at, entry.at)
         self._ended.update(plan.ended)

@@ -60,10 +60,10 @@ def _first_layout(database: Database) -> None:
         },
         pk="position",
     )
-    database.execute("CREATE UNIQUE INDEX event_id ON event (id)")
-    database.execute("CREATE INDEX event_subject ON event (subject, position) WHERE subject <> ''")
+    database.conn.execute("CREATE UNIQUE INDEX event_id ON event (id)")
+    database.conn.execute("CREATE INDEX event_subject ON event (subject, position) WHERE subject <> ''")
     _create(database, "head", {"one": int, "position": int, "latest_at": int}, pk="one")
-    database.execute("INSERT INTO head (one, position, latest_at) VALUES (1, 0, 0)")
+    database.conn.execute("INSERT INTO head (one, position, latest_at) VALUES (1, 0, 0)")
     _create(database, "ended", {"run": str, "position": int}, pk="run")
     _create(database, "beat", {"run": str, "at": int, "listened": float}, pk="run")
     _create(

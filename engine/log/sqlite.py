@@ -24,12 +24,11 @@ from typing import Any, Final
 from msgspec.structs import astuple
 
 from ..entry import Beat, Entry, Recorded
-from ..errors import LogDamaged, LogError, LogForeign, LogNewer, LogUnavailable
+from ..errors import LogDamaged, LogError, LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot, queries, schema
-from .files import check_place, is_absent, rewrite_wal, sync_folder
+from .files import check_application, check_newer, check_place, is_absent, rewrite_wal, sync_folder
 from .library import (
-    APPLICATION_ID,
     LAYOUT,
     IntegrityError,
     SqliteConnection,
@@ -41,6 +40,8 @@ from .library import (
 )
 from .lock import WriterLock
 from .plan import ENDINGS, messages_settled, place, run_ended_by
+
+__all__ = ["SqliteLog", "log_path", "open_log"]
 
 CHECKPOINT_PAGES: Final = 4_000
 """Pages written to the WAL between checkpoints: about 16 MB, some 20 ms of copying."""
@@ -73,7 +74,7 @@ class SqliteLog:
     def __init__(self, path: Path, lock: WriterLock) -> None:
         """Made by `open`."""
         self.path = path
-        self.id = ""
+        self.log_id = ""
         """Random, drawn when the log was made: it tells a log from its copies beside another secrets file."""
         self.has_wal_reset_bug = warn_of_wal_reset()
         """Whether the SQLite in use has the bug that 3.51.3 fixed."""
@@ -278,7 +279,7 @@ class SqliteLog:
             connection = self._connection = connect(self.path, mode="rw")
             _set_pragmas(connection, self.path)
             _check_layout(connection, self.path)
-            ((self.id,),) = self._fetch("SELECT value FROM meta WHERE key = 'log'", ())
+            ((self.log_id,),) = self._fetch("SELECT value FROM meta WHERE key = 'log'", ())
             self._head = _check_content(self._fetch, self.path)
             self._check_acknowledged()
             self._failed = ""
@@ -325,6 +326,10 @@ class SqliteLog:
         self._pages = self.wal_left = max(written - moved, 0)
 
 
+open_log: Final = SqliteLog.open
+"""Open a log for writing, and make it if there is none."""
+
+
 def _make(path: Path) -> None:
     """Make an empty log under another name, and give it its own when it is whole."""
     new = path.with_name(path.name + ".new")
@@ -354,30 +359,6 @@ def _check_kind(path: Path) -> None:
     finally:
         connection.close()
     check_application(found, path)
-
-
-def check_application(found: int, path: Path) -> None:
-    """Check the application id in a database's header.
-
-    Raises:
-        LogForeign: it is not ours.
-    """
-    if found != APPLICATION_ID:
-        raise LogForeign(
-            f"{path} is a SQLite database of another program (application_id {found}); it was left as it is"
-        )
-
-
-def check_newer(layout: int, path: Path) -> None:
-    """Check a log's `user_version`.
-
-    Raises:
-        LogNewer: this release does not know it.
-    """
-    if layout > LAYOUT:
-        raise LogNewer(
-            f"{path} has layout {layout}, written by a newer release; this one knows {LAYOUT}: upgrade Stationkeeper"
-        )
 
 
 def _check_layout(connection: SqliteConnection, path: Path) -> None:

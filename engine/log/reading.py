@@ -1,0 +1,248 @@
+"""Reading a SQLite log, beside a live daemon or without one, and changing nothing.
+
+Theory of operation. How a file is opened depends on what stands beside it:
+
+`live`   a `-wal` is there: a daemon runs, or did until it crashed. SQLite opens with `mode=ro` and shares the
+         daemon's `-shm`, or makes one, which is no part of the log.
+`still`  no `-wal`: all is in the file. `mode=ro` would make a `-wal`; `immutable=1` makes nothing and takes no locks.
+`alone`  a `-wal` is there but no `-shm` can be made, as on read-only media. Through the VFS that takes no locks,
+         SQLite keeps its index of the `-wal` in memory.
+
+The last two rest on nobody writing meanwhile, so after each batch the files are looked at: if they changed, the batch
+is thrown away and read again through a connection opened anew. No transaction is open between batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ..clock import parse_time
+from ..entry import Beat, Entry, Recorded
+from ..errors import LogDamaged, LogForeign, LogMissing, LogUnavailable
+from ..events import Micros
+from . import Attempted, Snapshot, queries
+from .files import check_application, check_newer
+from .library import SqliteConnection, SqliteError, connect, explain, log_path, wal_of
+
+_CANTOPEN: Final = 14
+_TRIES: Final = 20
+"""How often one batch is read again because a writer came or went; each try needs another writer to come or go."""
+
+_Stamp = tuple[tuple[int, int, int], ...]
+
+
+class LogReader:
+    """A log opened for reading alone. It implements `Log`; what would write raises `LogUnavailable`."""
+
+    def __init__(self, path: Path) -> None:
+        """Made by `open`."""
+        self.path = path
+        self.way = ""
+        """How the file is opened at present: `live`, `still` or `alone`."""
+        self.log_id = ""
+        self._connection: SqliteConnection | None = None
+        self._stamp: _Stamp | None = None
+        self._closed = False
+
+    @classmethod
+    def open(cls, log: str | Path) -> LogReader:
+        """Open a log for reading alone; the file and its `-wal` stay byte for byte as they are.
+
+        Raises:
+            LogMissing: there is no log at that place.
+            LogForeign: the file is something else.
+            LogNewer: a newer release wrote it.
+            LogDamaged: it cannot be read.
+            LogUnavailable: it may not be read, or the disk fails.
+        """
+        path = log_path(log)
+        if path.is_dir():
+            raise LogForeign(f"{path} is a folder; name the log's file")
+        if not path.exists() or path.stat().st_size == 0:
+            raise LogMissing(f"there is no log at {path}; check the path")
+        reader = cls(path)
+        try:
+            rows = reader._fetch("SELECT value FROM meta WHERE key = 'log'", ())
+            if len(rows) != 1:
+                raise LogDamaged(f"{path} is damaged: it does not say which log it is")
+            reader.log_id = rows[0][0]
+        except BaseException:
+            reader.close()
+            raise
+        return reader
+
+    @property
+    def position(self) -> int:
+        return queries.head(self._fetch)[0]
+
+    @property
+    def latest_at(self) -> Micros:
+        return queries.head(self._fetch)[1]
+
+    def read(
+        self,
+        after: int = 0,
+        *,
+        until: int | None = None,
+        subject: str | None = None,
+        kinds: Collection[str] | None = None,
+    ) -> Iterator[Recorded]:
+        return queries.read(self._fetch, after, until, subject, kinds)
+
+    def position_at(self, at: Micros) -> int:
+        return queries.position_at(self._fetch, at)
+
+    def beats(self) -> Mapping[str, Beat]:
+        return queries.beats(self._fetch)
+
+    def attempts(self) -> Mapping[str, Attempted]:
+        return queries.attempts(self._fetch)
+
+    def snapshot(self, name: str) -> Snapshot | None:
+        return queries.snapshot(self._fetch, name)
+
+    def append(
+        self, entries: Sequence[Entry], *, beat: Beat | None = None, attempts: Sequence[Attempted] = ()
+    ) -> list[int]:
+        raise self._only_reading()
+
+    def recover(self) -> None:
+        raise self._only_reading()
+
+    def keep_snapshot(self, snapshot: Snapshot) -> None:
+        raise self._only_reading()
+
+    def close(self) -> None:
+        self._closed = True
+        self._disconnect()
+
+    def _only_reading(self) -> LogUnavailable:
+        return LogUnavailable(f"{self.path} was opened for reading alone")
+
+    # --- the three ways ------------------------------------------------------------------------------------------
+
+    def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        if self._closed:
+            raise LogUnavailable(f"{self.path} is closed")
+        for _ in range(_TRIES):
+            connection = self._connection or self._open()
+            try:
+                rows = connection.execute(query, values).fetchall()
+            except SqliteError as error:
+                if self._still_as_it_was():
+                    raise explain(error, self.path) from error
+            else:
+                if self._still_as_it_was():
+                    return rows
+            self._disconnect()
+        raise LogUnavailable(f"writers of {self.path} come and go faster than it can be read; try again")
+
+    def _still_as_it_was(self) -> bool:
+        """Return whether what was just read can be trusted; beside a daemon SQLite's own locks see to that."""
+        return self._stamp is None or self._stamp == _stamp(self.path)
+
+    def _open(self) -> SqliteConnection:
+        for _ in range(_TRIES):
+            stamp = _stamp(self.path)
+            try:
+                self._connection = self._open_once()
+            except SqliteError as error:
+                if stamp == _stamp(self.path):
+                    raise explain(error, self.path) from error
+                continue
+            self._stamp = None if self.way == "live" else stamp
+            if self._still_as_it_was():
+                return self._connection
+            self._disconnect()
+        raise LogUnavailable(f"writers of {self.path} come and go faster than it can be read; try again")
+
+    def _open_once(self) -> SqliteConnection:
+        if not wal_of(self.path).exists():
+            self.way = "still"
+            return _checked(connect(self.path, immutable="1"), self.path)
+        try:
+            self.way = "live"
+            return _checked(connect(self.path, mode="ro"), self.path)
+        except SqliteError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != _CANTOPEN:
+                raise
+        self.way = "alone"
+        connection = connect(self.path, mode="ro", vfs="unix-none")
+        # Before the first look at the file: only then is the index kept in memory.
+        connection.execute("PRAGMA locking_mode = exclusive")
+        return _checked(connection, self.path)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(SqliteError):
+                connection.close()
+
+
+open_reader: Final = LogReader.open
+"""Open a log for reading alone."""
+
+
+def read_log(
+    log: str | Path,
+    *,
+    after: int = 0,
+    until: int | str | None = None,
+    subject: str | None = None,
+    kinds: Collection[str] | None = None,
+) -> Iterator[Recorded]:
+    """Yield the events of a log, for an audit: a path or `sqlite:///path`, beside a live daemon or without one.
+
+    *until* is a position, or a time (RFC 3339): then up to the last position whose time is at or before it. The file
+    and its `-wal` stay byte for byte as they are. The log is closed once all was read, or the iterator is closed.
+
+    Raises:
+        LogError: as `open_reader`, at once; and while reading, if the log turns out to be damaged.
+        ValueError: *until* is no time.
+    """
+    moment = parse_time(until) if isinstance(until, str) else None
+    return _read_and_close(open_reader(log), after, until, moment, subject, kinds)
+
+
+def _read_and_close(
+    reader: LogReader,
+    after: int,
+    until: int | str | None,
+    moment: Micros | None,
+    subject: str | None,
+    kinds: Collection[str] | None,
+) -> Iterator[Recorded]:
+    with contextlib.closing(reader):
+        last = reader.position_at(moment) if moment is not None else until
+        assert not isinstance(last, str)
+        yield from reader.read(after, until=last, subject=subject, kinds=kinds)
+
+
+def _checked(connection: SqliteConnection, path: Path) -> SqliteConnection:
+    """Return the connection, once it is sure that this is a log that we can read; close it otherwise."""
+    try:
+        ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+        ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
+        check_application(application, path)
+        check_newer(layout, path)
+        connection.execute("PRAGMA trusted_schema = 0")
+        connection.execute("PRAGMA cell_size_check = 1")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Return what changes whenever somebody writes the log: inode, size and time of the file and its `-wal`."""
+    stamps: list[tuple[int, int, int]] = []
+    for file in (path, wal_of(path)):
+        try:
+            found = file.stat()
+            stamps.append((found.st_ino, found.st_size, found.st_mtime_ns))
+        except FileNotFoundError:
+            stamps.append((0, 0, 0))
+    return tuple(stamps)
