@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import generate
 import pytest
 import websockets.sync.client
 from attrs import frozen
@@ -172,3 +173,16 @@ def test_an_example_that_receives_believes_genuine_news_alone(example: Example, 
 
         assert (forged, genuine) == (401, [204] * 4)
         assert printed(process, 2) == ["CP-7 online", "CP-7 offline"]
+
+
+@pytest.mark.parametrize("page", generate.PAGES)
+def test_a_page_that_follows_from_the_code_is_current(page: str) -> None:
+    current = (generate.REFERENCE / page).read_text()
+
+    assert current == generate.PAGES[page](), "run `python docs/generate.py`"
+
+
+def test_the_reference_says_what_each_field_and_setting_means() -> None:
+    rows = [line for page in generate.PAGES for line in generate.PAGES[page]().splitlines() if line.startswith("|")]
+
+    assert [row for row in rows if row.endswith("|  |")] == []
