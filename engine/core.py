@@ -115,7 +115,7 @@ class Engine:
 
     def busy(self, station: str = "") -> Busy | None:
         """Return why a station could not be let in now; none if it could."""
-        return self.doorway.busy(station)
+        return self.doorway.why_busy(station)
 
     async def record(
         self, event: Event, *, subject: str = "", actor: str = "", id: str | None = None, private: bytes = b""

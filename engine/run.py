@@ -53,6 +53,8 @@ STALL = 5.0
 """Seconds without a look at anybody after which we say that we did not watch."""
 BEAT = 5
 """Seconds after which a run leaves word that it lives, if nothing else was written."""
+BREATH = 256
+"""Stations pinged or timed out at one go: some 5 ms, then everybody else gets a turn."""
 CLOCK_TOLERANCE = 60 * 1_000_000
 """Microseconds that the wall clock may stand behind the log's newest event at a start."""
 
@@ -294,8 +296,10 @@ async def _watch(engine: Engine) -> None:
             stalled = GatewayStalled(since=engine.times.at(looked), until=engine.times.at(now))
             engine.submit([engine.seal(stalled, id="")], required=True)
         looked = now
-        for connection, due, lag in doorway.watchdog.due(now):
+        for count, (connection, due, lag) in enumerate(doorway.watchdog.due(now), 1):
             _act_on(engine, connection, due, lag)
+            if count % BREATH == 0:
+                await trio.lowlevel.checkpoint()
         sooner = trio.Event()
         doorway.watched_sooner = sooner.set
         asleep = clock.stepless()

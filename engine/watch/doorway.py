@@ -131,6 +131,8 @@ class Doorway:
         self.handshakes = Handshakes()
         self.watchdog: Watchdog[LiveConnection] = Watchdog()
         self.draining = False
+        self.abandoned = False
+        """Whether this run ends without a word: nothing is recorded any more, and the next start finds it lost."""
         self.run = ""
         """The run in whose name stations are admitted."""
         self.watched_sooner: Callable[[], None] = lambda: None
@@ -148,7 +150,7 @@ class Doorway:
     # --- what transports ask (stations.Door) -------------------------------------------------------------------------
 
     def busy(self, station: str) -> Busy | None:
-        busy = self._why_busy(station)
+        busy = self.why_busy(station)
         if busy is not None:
             self.handshakes.turned_away = True
         return busy
@@ -157,7 +159,7 @@ class Doorway:
         return self.handshakes.one()
 
     async def admit(self, arrival: Arrival, link: Link) -> LiveConnection:
-        if (busy := self._why_busy(arrival.station)) is not None:
+        if (busy := self.why_busy(arrival.station)) is not None:
             self.handshakes.turned_away = True
             raise LogUnavailable(f"no station can be admitted now: {busy.reason}")
         self._admissions += 1
@@ -201,6 +203,16 @@ class Doorway:
     def all_closed(self) -> bool:
         """Whether every connection that was ever admitted has its `closed` in the log."""
         return not self._owing
+
+    def why_busy(self, station: str) -> Busy | None:
+        """Return what `busy` would, without counting anybody as turned away."""
+        if self.draining:
+            return Busy(reason="draining", retry_after=10)
+        if (busy := self._desk.unavailable()) is not None:
+            return busy
+        if len(self._owing) >= self._settings.max_connections and station not in self._current:
+            return Busy(reason="full", retry_after=60)
+        return None
 
     def committed(self, recorded: Recorded) -> None:
         """Follow the log: of two connections of one station the older goes, and whoever may no longer be here goes."""
@@ -253,6 +265,8 @@ class Doorway:
         if connection.over:
             return
         connection.ending = ending
+        if self.abandoned:
+            return
         self._tally["closed"] += 1
         self._tally[f"closed:{ending.cause}"] += 1
         self._desk.submit([*before, self._closed(connection, ending)], required=True)
@@ -262,15 +276,6 @@ class Doorway:
         self._record_refusals(self._refusals.minute(self.clock.stepless()))
 
     # -----------------------------------------------------------------------------------------------------------------
-
-    def _why_busy(self, station: str) -> Busy | None:
-        if self.draining:
-            return Busy(reason="draining", retry_after=10)
-        if (busy := self._desk.unavailable()) is not None:
-            return busy
-        if len(self._owing) >= self._settings.max_connections and station not in self._current:
-            return Busy(reason="full", retry_after=60)
-        return None
 
     def _opened_stands(self, recorded: Recorded) -> None:
         older = self._current.pop(recorded.subject, None)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stationkeeper.engine.clock import EventClock, parse_time, rfc3339
 
 
