@@ -1,6 +1,7 @@
 """What happened, kept, folded, run: the engine's public names.
 
-Names are handed out lazily (PEP 562), so that an audit (`fold`, `read_log`) imports no trio.
+Names are handed out lazily (PEP 562), so that an audit (`fold`, `read_log`) imports no trio. The function `fold` alone
+is imported at once: it bears its module's name, which would else stand in its place once anybody imports that.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .fold import fold as fold
+
 if TYPE_CHECKING:
     from .core import Engine as Engine
     from .events import Event as Event
     from .fold import Projection as Projection
-    from .fold import fold as fold
     from .log import Log as Log
     from .log.reading import read_log as read_log
     from .run import open_engine as open_engine
@@ -28,7 +30,6 @@ _HOMES = {
     "Log": "log",
     "Projection": "fold",
     "Retry": "settings",
-    "fold": "fold",
     "open_engine": "run",
     "read_log": "log.reading",
 }
@@ -42,4 +43,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(_HOMES)
+    return sorted([*_HOMES, "fold"])
