@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from ..engine.events import Event, Micros
 from ..engine.fold import Projection
+from ..engine.log import Log
 from .credentials import SecretStore
 
 S = TypeVar("S")
@@ -38,4 +40,8 @@ class Book(Protocol):
         Raises:
             LogUnavailable: the log cannot be written now.
         """
+        ...
+
+    def reader(self) -> AbstractContextManager[Log]:
+        """Open the log for reading alone, to be used in a worker thread."""
         ...

@@ -28,9 +28,11 @@ from ..engine.events import (
     WebhookUpdated,
 )
 from ..engine.names import new_id
+from ..engine.sending import Owed
 from ..projections import outbox, webhooks
 from .books import Book
 from .errors import Invalid, NotFound, StillPending
+from .forgotten import find_forgotten
 from .requests import KEEP, NewWebhook, UrlPolicy, WebhookChanges
 
 SECRET_PREFIX: Final = "whsec_"
@@ -163,7 +165,7 @@ class Subscriptions:
             LogUnavailable: the log cannot be written now.
         """
         async with self._turn:
-            owed = self._book.state(outbox).message(message)
+            owed = self._book.state(outbox).find(message) or await trio.to_thread.run_sync(self._forgotten, message)
             if owed is None:
                 raise NotFound(f"there is no message {message!r}")
             if owed.state == "pending":
@@ -212,6 +214,10 @@ class Subscriptions:
         async with self._turn:
             self.webhook_record(id)
             return await self._book.record(event, subject=id, actor=actor)
+
+    def _forgotten(self, message: str) -> Owed | None:
+        with self._book.reader() as log:
+            return find_forgotten(log, message)
 
     def _keep(self, secret: bytes) -> str:
         id = SIGNING_PREFIX + new_id(self._book.now())

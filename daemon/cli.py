@@ -1,0 +1,116 @@
+"""The command line: which commands there are, and what their errors mean.
+
+A command's module is imported when the command is called, so that `--help` answers at once. Exit codes: 0 done; 1 a
+check failed, or a request was refused; 2 wrong usage or configuration; 3 the log cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final, NoReturn
+
+import click
+
+from ..engine.errors import ClockBehind, LogError, NewerSchema, StationkeeperError, UnreadableEvent, WrongSetting
+from .errors import Invalid
+
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+LOG_UNUSABLE: Final = 3
+
+COMMANDS: Final = {
+    "serve": (".commands.serve", "Run the daemon: stations in, events kept, webhooks out."),
+    "demo": (".demo", "Watch the whole system work, with virtual stations and a receiver."),
+    "config": (".commands.config", "Print the settings in force, each with its unit and reason."),
+    "station": (".commands.station", "Register stations, and give them passwords."),
+    "webhook": (".commands.webhook", "Subscribe receivers to what happens."),
+    "replay": (".commands.replay", "Print the state of the fleet as of any moment of a log."),
+    "events": (".commands.events", "Print the history of a log, one event a line."),
+    "simulate": (".simulate", "Let a fleet of virtual stations dial in."),
+}
+"""Command -> its module, where it bears its own name, and its line in the overview."""
+
+
+class LateGroup(click.Group):
+    """A group that imports a command when it is called, and none for the overview."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[cmd_name][0], __package__), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LateGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: stationkeeper serve --open --log trial.db",
+)
+@click.version_option(package_name="stationkeeper")
+def cli() -> None:
+    """Stationkeeper tells the truth about which charging stations are online."""
+
+
+def main() -> NoReturn:
+    """Run the command line, and end the process with its exit code."""
+    sys.exit(run(lambda: cli.main(prog_name="stationkeeper", standalone_mode=False)))
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command, show what went wrong as one line, and return the exit code."""
+    try:
+        result = command()
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return FAILED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); Python must not complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except StationkeeperError as error:
+        click.echo(f"Error: {error}", err=True)
+        return exit_code(error)
+    except BaseExceptionGroup as group:
+        error = _only_ours(group)
+        if error is None:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        return exit_code(error)
+    return result if isinstance(result, int) else 0
+
+
+def exit_code(error: StationkeeperError) -> int:
+    """Return the exit code that tells this error."""
+    match error:
+        case WrongSetting() | Invalid():
+            return WRONG_USAGE
+        case LogError() | NewerSchema() | UnreadableEvent() | ClockBehind():
+            return LOG_UNUSABLE
+        case _:
+            return FAILED
+
+
+def _only_ours(group: BaseExceptionGroup[BaseException]) -> StationkeeperError | None:
+    """Return the first error of a group whose errors all are ours; a nursery wraps even a single one."""
+    ours, others = group.split(StationkeeperError)
+    if ours is None or others is not None:
+        return None
+    error: BaseException = ours
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, StationkeeperError)
+    return error

@@ -1,0 +1,65 @@
+"""The command `replay`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+
+import click
+
+from ...engine.clock import rfc3339
+from ...engine.entry import Recorded
+from ...engine.fold import Fold
+from ...engine.log import Log
+from ...engine.log.reading import open_reader
+from ...projections import presence, registry
+from ...projections.chargestation import chargestation
+from ..errors import NotFound
+from .options import position_of
+
+LONG = 100_000
+"""Events from which a replay takes long enough to show how far it is."""
+
+
+@click.command(epilog="Example: stationkeeper replay stationkeeper.db --at 2026-11-22T09:00:00Z --station CP-7")
+@click.argument("log")
+@click.option("--at", metavar="TIME|POSITION", help="As of then; a time means the last position up to it.")
+@click.option("--station", metavar="ID", help="This station alone.")
+def replay(log: str, at: str | None, station: str | None) -> None:
+    """Print the state of the fleet, or of one station, as of then, folded from the begin of LOG.
+
+    The log is read beside a running daemon or without one, and left byte for byte as it is.
+    """
+    with closing(open_reader(log)) as reader:
+        until = reader.position if at is None else position_of(reader, at, option="--at")
+        fold = Fold([presence, registry])
+        newest = None
+        for recorded in _progress(reader, until):
+            fold.advance(recorded)
+            newest = recorded.at
+    fleet, stations = fold.state(presence), fold.state(registry)
+    wanted = sorted({*fleet, *stations}) if station is None else [station]
+    shown = [chargestation(fleet, stations, id) for id in wanted]
+    if station is not None and shown == [None]:
+        raise NotFound(f"there is no station {station!r} as of position {until}")
+    answer = {"position": until, "at": None if newest is None else rfc3339(newest), "chargestations": shown}
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def _progress(log: Log, until: int) -> Iterator[Recorded]:
+    """Read a log, and show how far that is where somebody watches."""
+    if until < LONG or not sys.stderr.isatty():
+        yield from log.read(until=until)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar, contextlib.suppress(GeneratorExit):
+        task = bar.add_task("replay", total=until)
+        for recorded in log.read(until=until):
+            if recorded.position % 10_000 == 0:
+                bar.update(task, completed=recorded.position)
+            yield recorded
