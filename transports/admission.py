@@ -1,0 +1,89 @@
+"""Who is let in: what a station said at the door, and what the embedding program makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeAlias
+
+from attrs import frozen
+
+from ..engine.events import PingSettings
+
+Subprotocol: TypeAlias = Literal["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
+
+SUBPROTOCOLS: tuple[Subprotocol, ...] = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
+"""What we speak. The station's order of preference decides, not ours (RFC 6455, 4.2.2)."""
+
+
+@frozen(kw_only=True)
+class Certificate:
+    """A client certificate that the TLS handshake has verified up to one of our authorities."""
+
+    serial: str
+    """Its serial number, in hexadecimal."""
+    names: tuple[str, ...]
+    """The common names of its subject, then its alternative DNS names."""
+
+
+@frozen(kw_only=True)
+class Knock:
+    """All that a station said of itself before anything is answered. Nothing of it is proven yet."""
+
+    station: str
+    """The id that it claims, percent-decoded."""
+    password: bytes | None = None
+    """The password of `Authorization: Basic`, as it came: OCPP 1.6 keys are raw bytes, so it is never decoded.
+    None without such a header, or if its user name is not the claimed id."""
+    username_matches: bool = False
+    """Whether there is such a header and its user name is the claimed id."""
+    offered: tuple[str, ...] = ()
+    """The subprotocols that it offers, in its order of preference."""
+    remote: str = ""
+    """The peer's address."""
+    tls: str | None = None
+    """The TLS version, if we ended TLS ourselves."""
+    certificate: Certificate | None = None
+
+
+@frozen(kw_only=True)
+class Welcome:
+    """The station is who it says; it is let in if there is room and a common subprotocol."""
+
+    station: str
+    protocol: Subprotocol | None = None
+    """What a station speaks that offers nothing (some do); None: such a one is turned away."""
+    security: str = "none"
+    """How it proved who it is: `basic`, `mtls` or `none`."""
+    credential: str | None = None
+    """The id of the credential it used; once that is revoked, its connection is dropped."""
+    liveness: PingSettings | None = None
+    """Where it is watched otherwise than by the engine's settings."""
+
+
+@frozen(kw_only=True)
+class Refusal:
+    """The station is not let in."""
+
+    status: int
+    """The HTTP status: 404 for an unknown station, 401 for missing or wrong credentials, 503 for later."""
+    reason: str
+    """For programs: `unknown_station`, `wrong_credentials`, ..."""
+    hint: str = ""
+    """For a technician: what to change. It is recorded, never sent to the peer."""
+    retry_after: float | None = None
+    """Seconds, with a 503."""
+
+
+Admit: TypeAlias = Callable[[Knock], Awaitable[Welcome | Refusal]]
+"""Decides who is let in. It compares credentials in constant time, and may wait, within the handshake's deadline."""
+
+
+@frozen
+class AnyStation:
+    """Admits any station id without credentials: for trials and closed networks."""
+
+    protocol: Subprotocol | None = None
+    """What a station speaks that offers no subprotocol."""
+
+    async def __call__(self, knock: Knock) -> Welcome | Refusal:
+        return Welcome(station=knock.station, protocol=self.protocol)

@@ -1,0 +1,130 @@
+"""Listening sockets: where to listen, why that cannot be done, and an accept loop that outlives a full file table."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from ..engine.errors import WrongSetting
+
+_LOG: Final = logging.getLogger(__name__)
+_BACKLOG: Final = 4096
+"""Connections that the kernel holds for us; it cuts this at net.core.somaxconn, 4096 by default."""
+_AT_ONCE: Final = 16
+"""Accepts in a row before others get their turn; a storm of stations is one long row."""
+_OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_PAUSE: Final = 0.1
+"""Seconds to wait for a file to be closed by somebody."""
+
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "another program listens there; stop it, or choose another port (0 picks a free one)",
+    errno.EACCES: "ports below 1024 need a privilege; choose a higher one, or grant CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 listens on all of them",
+}
+
+
+@frozen
+class Address:
+    """Where to listen."""
+
+    host: str
+    """Empty: on all addresses."""
+    port: int
+
+
+def parse_address(text: str) -> Address:
+    """Read `HOST:PORT`, `[IPv6]:PORT` or `:PORT`.
+
+    Raises:
+        WrongSetting: it is none of these.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise WrongSetting(f"cannot listen on {text!r}; write HOST:PORT, as 127.0.0.1:9000, [::1]:9000 or :9000")
+    return Address(host, int(port))
+
+
+async def listen(address: Address) -> list[socket.socket]:
+    """Listen on every address that the host has; on the first alone if the port is to be picked.
+
+    Raises:
+        WrongSetting: it cannot be done; the message names the address and the remedy.
+    """
+    place_shown = f"{address.host or '*'}:{address.port}"
+    try:
+        found = await trio.socket.getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise WrongSetting(f"cannot listen on {place_shown}: no such host is known ({error})") from error
+    listeners: list[socket.socket] = []
+    try:
+        for family, _, _, _, place in dict.fromkeys(found[:1] if address.port == 0 else found):
+            listeners.append(_listener(family, place))
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        remedy = _REMEDIES.get(error.errno or 0, "choose another address")
+        raise WrongSetting(f"cannot listen on {place_shown}: {error.strerror or error}; {remedy}") from error
+    return listeners
+
+
+def _listener(family: int, place: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(place)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def shown(listener: socket.socket) -> str:
+    """Return where a socket listens, as it stands in a URL."""
+    host, port, *_ = listener.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def accept_from(
+    listener: socket.socket, welcome: Callable[[socket.socket, str], None], room: Callable[[], Awaitable[None]]
+) -> None:
+    """Accept connections until cancelled: *room* waits until one more can be attended to, *welcome* starts that.
+
+    Out of files it says so once and goes on when there are some again: those who wait are held by the kernel.
+    """
+    short = False
+    while True:
+        try:
+            await trio.lowlevel.wait_readable(listener)
+            for _ in range(_AT_ONCE):
+                await room()
+                sock, place = listener.accept()
+                sock.setblocking(False)
+                # Frames are small and written whole: there is nothing to gather (RFC 896).
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                welcome(sock, str(place[0]))
+                short = False
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            if error.errno not in _OUT_OF_FILES:
+                continue  # a peer that was gone before we came to it (accept(2), "Error handling")
+            if not short:
+                _LOG.error("cannot accept connections: %s; raise the limit on open files (ulimit -n)", error)
+            short = True
+            await trio.sleep(_PAUSE)

@@ -1,0 +1,135 @@
+"""Stations in over WebSocket (OCPP-J): trio-websocket, hardened from outside, through its public API alone.
+
+What is added, and why, is told where it stands: the stream under the library in `wire`, one peer's way from accept to
+close in `peer`, the request's head in `handshake`. Per station there are the two tasks of the library's own server,
+its reader and the one that handles messages, and none of ours.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+from attrs import evolve
+
+from ..engine.stations import Door
+from .admission import Admit
+from .listening import accept_from, listen, parse_address, shown
+from .peer import OnMessage, Peer, Terms
+from .wire import Bounds, Suspects
+
+_CROWDED: Final = 1.0
+"""Seconds that a handshake may be silent while `max_handshakes` are under way: a station's request comes at once."""
+
+
+class WebSocketStations:
+    """A station transport (`engine.stations.StationTransport`) on TCP, with or without TLS.
+
+    Args:
+        listen: `HOST:PORT`; port 0 picks one. Loopback by default: the outside is let in on purpose.
+        admit: decides who is let in; `AnyStation()`, or your own.
+        on_message: handles the stations' messages, one at a time for each station. Without it they are dropped.
+        path: what stands before the station id in the URL.
+        tls: how to end TLS here. Client certificates are read if it asks for them.
+        max_message: bytes of a message. OCPP messages rarely reach a tenth of the default.
+        handshake_timeout: seconds from accept to 101.
+        max_handshakes: handshakes under way at once. Those beyond wait in the kernel's queue.
+        public_url: where stations dial in, if that is not where this listens (a proxy, a port mapping).
+        bounds: what else one peer may cost.
+    """
+
+    def __init__(
+        self,
+        listen: str = "127.0.0.1:9000",
+        *,
+        admit: Admit,
+        on_message: OnMessage | None = None,
+        path: str = "/ocpp",
+        tls: ssl.SSLContext | None = None,
+        max_message: int = 64 * 1024,
+        handshake_timeout: float = 10.0,
+        max_handshakes: int = 1024,
+        public_url: str | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._address = parse_address(listen)
+        self._terms = Terms(
+            admit=admit,
+            on_message=on_message,
+            path="/" + path.strip("/"),
+            tls=tls,
+            suspects=Suspects(evolve(bounds or Bounds(), message=max_message)),
+            handshake=self._handshake,
+        )
+        self._handshake_timeout = handshake_timeout
+        self._max_handshakes = max_handshakes
+        self._public_url = public_url
+        self._listeners: list[socket.socket] = []
+        self._accepting = trio.CancelScope()
+        self._serving = False
+        self._undecided: dict[trio.CancelScope, float] = {}
+        self._decided = trio.Event()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where this listens, as `HOST:PORT`; empty before `bind` and after `stop_accepting`."""
+        return [shown(listener) for listener in self._listeners]
+
+    async def bind(self) -> str:
+        self._listeners = await listen(self._address)
+        scheme = "ws" if self._terms.tls is None else "wss"
+        return self._public_url or f"{scheme}://{self.addresses[0]}{self._terms.path.rstrip('/')}"
+
+    async def serve(self, door: Door) -> None:
+        self._serving = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._terms.suspects.sweep)
+            async with trio.open_nursery() as peers:
+
+                def welcome(sock: socket.socket, remote: str) -> None:
+                    peers.start_soon(Peer(self._terms, door, sock, remote).attend)
+
+                try:
+                    with self._accepting:
+                        async with trio.open_nursery() as loops:
+                            for listener in self._listeners:
+                                loops.start_soon(accept_from, listener, welcome, self._room)
+                finally:
+                    self._close_listeners()
+            nursery.cancel_scope.cancel()
+
+    def stop_accepting(self) -> None:
+        self._accepting.cancel()
+        if not self._serving:
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+
+    @contextmanager
+    def _handshake(self) -> Iterator[trio.CancelScope]:
+        """Bound the time of one handshake, and count it until it is decided."""
+        with trio.move_on_after(self._handshake_timeout) as scope:
+            self._undecided[scope] = trio.current_time()
+            try:
+                yield scope
+            finally:
+                del self._undecided[scope]
+                self._decided.set()
+
+    async def _room(self) -> None:
+        """Wait until one more handshake may begin; a stranger that says nothing makes room for one."""
+        while len(self._undecided) >= self._max_handshakes:
+            oldest, began = next(iter(self._undecided.items()))
+            self._decided = trio.Event()
+            with trio.move_on_at(began + _CROWDED) as patience:
+                await self._decided.wait()
+            if patience.cancelled_caught:
+                oldest.cancel()
+                await self._decided.wait()

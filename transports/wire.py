@@ -1,0 +1,406 @@
+"""A peer's socket, as the stream under the WebSocket library.
+
+Theory of operation. The library reads and writes through a `Wire` and believes it owns the socket; it does not:
+
+* Every inbound byte is noted on its way to the library (`heard`), also those of pings and pongs, which the library
+  answers or drops in silence.
+* What cannot be written at once waits in one buffer, in order. A ping or a Close is put behind whatever frame is
+  being written, never into it, and a sender that is cancelled leaves no half frame behind.
+* Closing is ours. After it has failed the library closes its stream without a Close frame; here that only ends its
+  reading, so that the right frame can still be written.
+* Until the 101 the library gets the request's head and not one byte more: it would lose what came early.
+
+Nothing but `receive_some`, `send_all` and what serves the handshake ever waits.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
+from attrs import frozen
+
+from ..engine.stations import Ending
+from .admission import Certificate
+from .frames import Meter, is_close
+
+_WOULD_BLOCK: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_RST_ON_CLOSE: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+"""SO_LINGER with a time of 0: what is unsent is thrown away, and the peer gets a reset (socket(7))."""
+
+
+@frozen(kw_only=True)
+class Bounds:
+    """What one peer may cost."""
+
+    message: int = 64 * 1024
+    """Bytes of a message."""
+    frame_time: float = 30.0
+    """Seconds from a frame's first byte to its last."""
+    message_time: float = 60.0
+    """Seconds from a message's first byte to its last."""
+    unread: int = 256 * 1024
+    """Bytes handed to us for a station that does not read them."""
+    unread_time: float = 20.0
+    """Seconds for which bytes may wait because the station does not read."""
+    waiting: int = 64
+    """Messages of a station that wait to be handled. OCPP allows one unanswered call in each direction."""
+    sweep: float = 1.0
+    """Seconds between two looks at what has begun and not ended."""
+
+
+class Suspects:
+    """The wires on which something has begun and not ended, and the one sweep that looks after all of them.
+
+    An idle wire is not among them, so that a fleet of silent stations costs the sweep nothing.
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.wires: set[Wire] = set()
+
+    async def sweep(self) -> None:
+        """Look for frames, messages and writes that take too long, until cancelled."""
+        while True:
+            await trio.sleep(self.bounds.sweep)
+            now = trio.current_time()
+            for wire in tuple(self.wires):
+                wire.check(now)
+
+
+class Wire(trio.abc.Stream):
+    """One accepted socket, non-blocking, with TLS or without."""
+
+    __slots__ = (
+        "_begun_at",
+        "_broken",
+        "_early",
+        "_frames",
+        "_gate",
+        "_head",
+        "_message_at",
+        "_mute",
+        "_out",
+        "_stopped",
+        "_suspects",
+        "_tls",
+        "_waits_since",
+        "cancel",
+        "close_seen",
+        "ending",
+        "handled",
+        "heard",
+        "meter",
+        "refused",
+        "sock",
+    )
+
+    def __init__(self, sock: socket.socket, suspects: Suspects) -> None:
+        self.sock = sock
+        self.cancel: Callable[[], object] = _nothing
+        """Cancels all that is done for this peer."""
+        self.heard: Callable[[], None] = _nothing
+        """Told of every inbound byte."""
+        self.ending: Ending | None = None
+        """How we ended it, if we did."""
+        self.close_seen = False
+        """Whether the library answered a Close frame of the peer."""
+        self.refused = False
+        """Whether the library answered the request with a refusal of its own."""
+        self.meter = Meter()
+        self.handled = 0
+        """Messages that were fetched from the library."""
+        self._suspects = suspects
+        self._tls = False
+        self._head = b""
+        self._early = b""
+        self._gate: trio.Event | None = None
+        self._out = bytearray()
+        self._frames = 0
+        self._begun_at: float | None = None
+        self._message_at: float | None = None
+        self._waits_since: float | None = None
+        self._stopped = False
+        self._mute = False
+        self._broken = False
+
+    # --- the handshake ------------------------------------------------------------------------------------------------
+
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Do the TLS handshake.
+
+        Raises:
+            OSError: it failed.
+        """
+        self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+        self._tls = True
+        while True:
+            try:
+                self.sock.do_handshake()
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(self.sock)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(self.sock)
+            else:
+                return
+
+    @property
+    def tls(self) -> str | None:
+        """The TLS version; None without TLS."""
+        return self.sock.version() if isinstance(self.sock, ssl.SSLSocket) else None
+
+    def certificate(self) -> Certificate | None:
+        """Return the client certificate, if one was asked for and verified."""
+        found: Any = self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
+        if not found:
+            return None
+        subject = [value for part in found.get("subject", ()) for key, value in part if key == "commonName"]
+        others = [value for key, value in found.get("subjectAltName", ()) if key == "DNS"]
+        return Certificate(serial=found["serialNumber"], names=(*subject, *others))
+
+    def replay(self, head: bytes, early: bytes) -> None:
+        """Give the library *head* to read, and nothing else until `release`; then *early*, and what comes after."""
+        self._head, self._early, self._gate = head, early, trio.Event()
+
+    def release(self) -> None:
+        """The 101 is written: let the library read frames."""
+        if self._gate is not None:
+            self._gate.set()
+            self._gate = None
+
+    def break_off(self) -> None:
+        """Write nothing more: the TLS handshake failed, and OpenSSL has said so to the peer."""
+        self._mute = True
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def receive(self, size: int) -> bytes:
+        """Return the next bytes of the socket; none at its end.
+
+        Raises:
+            trio.BrokenResourceError: the connection is lost.
+        """
+        try:
+            data = self.sock.recv(size)
+        except _WOULD_BLOCK:
+            pass
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        else:
+            await trio.lowlevel.checkpoint()  # a peer that always has something to say must not keep the loop
+            return data
+        while True:
+            await trio.lowlevel.wait_readable(self.sock)
+            try:
+                return self.sock.recv(size)
+            except _WOULD_BLOCK:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return the next bytes for the library, having noted and measured them."""
+        if self._head:
+            data, self._head = self._head, b""
+            return data
+        if self._gate is not None:
+            await self._gate.wait()
+        if self._stopped:
+            raise trio.ClosedResourceError
+        if self._early:
+            data, self._early = self._early, b""
+        else:
+            data = await self.receive(max_bytes or 4096)
+        if data:
+            self.heard()
+            if not self._measure(data):
+                raise trio.BrokenResourceError
+        return data
+
+    def look(self) -> bool:
+        """Return whether bytes of the peer are waiting, unread, in the socket now. Its end is none."""
+        return bool(self._peek())
+
+    def gone(self) -> bool:
+        """Return whether the peer has closed, or the connection is lost."""
+        return self._peek() == b""
+
+    def _peek(self) -> bytes | None:
+        """Return a byte that waits; None if nothing does; empty at the end."""
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return b"\0"
+        try:
+            # The plain socket's recv, also under TLS, which has no peek: bytes of a half record are bytes as well.
+            return socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
+        except _WOULD_BLOCK:
+            return None
+        except OSError:
+            return b""
+
+    def _measure(self, data: bytes) -> bool:
+        """Follow the frames in *data*; return False if the peer has to go because of them."""
+        meter, bounds = self.meter, self._suspects.bounds
+        if not meter.feed(data, bounds.message):
+            reason = f"a message has at most {bounds.message} bytes"
+            self.end(Ending(side="gateway", cause="message_too_big", code=1009, reason=reason))
+            return False
+        if meter.messages - self.handled > bounds.waiting:
+            reason = f"more than {bounds.waiting} messages wait to be handled"
+            self.end(Ending(side="gateway", cause="overrun", code=1008, reason=reason))
+            return False
+        if meter.in_frame or meter.in_message or self in self._suspects.wires:
+            self._note_begun()
+        return True
+
+    def _note_begun(self) -> None:
+        now = trio.current_time()
+        if not self.meter.in_frame:
+            self._begun_at = None
+        elif self._begun_at is None or self.meter.frames != self._frames:
+            self._begun_at = now
+        self._frames = self.meter.frames
+        if not self.meter.in_message:
+            self._message_at = None
+        elif self._message_at is None:
+            self._message_at = now
+        self._note_suspect()
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write *data*, waiting for a slow reader. If this is cancelled, what is left is written later, not cut off.
+
+        Raises:
+            trio.BrokenResourceError: the connection is lost.
+        """
+        if self._gate is None and data and is_close(data):
+            self.close_seen = True
+        self.write(data)
+        while self._out and not self._broken:
+            await trio.lowlevel.wait_writable(self.sock)
+            self.flush()
+        if self._broken:
+            raise trio.BrokenResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write *data* as far as the socket takes it, behind what waits already. It never waits, and never raises."""
+        if not self._mute:
+            self._out += data
+            self.flush()
+
+    def write_last(self, data: bytes) -> None:
+        """Write *data*, and nothing after it."""
+        self.write(data)
+        self._mute = True
+
+    def flush(self) -> None:
+        """Write what waits, as far as the socket takes it."""
+        while self._out and not self._broken:
+            try:
+                sent = self.sock.send(self._out)
+            except _WOULD_BLOCK:
+                break
+            except OSError:
+                self._broken = True  # the reader meets the same error, and reports it
+                self._out.clear()
+            else:
+                del self._out[:sent]
+        if not self._out:
+            if self._waits_since is not None:
+                self._waits_since = None
+                self._note_suspect()
+        elif self._waits_since is None:
+            self._waits_since = trio.current_time()
+            self._note_suspect()
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """End the library's reading. The socket stays ours: see `linger`."""
+        self._stopped = True
+        if self._gate is not None:  # it closes in the handshake only after it has refused the request
+            self.refused = True
+            self.cancel()
+        await trio.lowlevel.checkpoint()
+
+    def end(self, ending: Ending) -> None:
+        """End this connection for the peer's fault, unless it is ending already."""
+        if self.ending is None:
+            self.ending = ending
+        self.cancel()
+
+    def check(self, now: float) -> None:
+        """End this connection if something on it takes too long."""
+        bounds = self._suspects.bounds
+        self.flush()
+        if _older(self._waits_since, now - bounds.unread_time):
+            reason = f"nothing was read for {bounds.unread_time:g} s"
+            self.end(Ending(side="gateway", cause="slow_reader", reason=reason))
+        elif _older(self._begun_at, now - bounds.frame_time) and not self.look():
+            reason = f"a frame must be complete within {bounds.frame_time:g} s"
+            self.end(Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason))
+        elif _older(self._message_at, now - bounds.message_time) and not self.look():
+            reason = f"a message must be complete within {bounds.message_time:g} s"
+            self.end(Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason))
+
+    async def linger(self, seconds: float) -> None:
+        """Close our side, and wait at most so long for the peer's: unread bytes would turn our end into a reset,
+        which may overtake our last frame (RFC 9112, 9.6)."""
+        try:
+            if isinstance(self.sock, ssl.SSLSocket):
+                self._say_tls_is_over(self.sock)
+            self.sock.shutdown(socket.SHUT_WR)
+            with trio.move_on_after(seconds):
+                while await _receive_raw(self.sock):
+                    pass
+        except OSError:
+            pass  # it is gone already
+
+    def _say_tls_is_over(self, sock: ssl.SSLSocket) -> None:
+        try:
+            sock.unwrap()
+        except (*_WOULD_BLOCK, ValueError):
+            pass
+
+    def abort(self) -> None:
+        """See that closing throws away what is unsent, and tells a peer that still listens by a reset."""
+        with suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+
+    def close(self) -> None:
+        """Close the socket, now."""
+        self._suspects.wires.discard(self)
+        self._stopped = self._broken = True
+        trio.lowlevel.notify_closing(self.sock)
+        self.sock.close()
+
+    def _note_suspect(self) -> None:
+        if self._begun_at is None and self._message_at is None and self._waits_since is None:
+            self._suspects.wires.discard(self)
+        else:
+            self._suspects.wires.add(self)
+
+
+async def _receive_raw(sock: socket.socket) -> bytes:
+    """Return raw bytes of the socket, under TLS still encrypted; none at its end."""
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            return socket.socket.recv(sock, 4096)
+        except BlockingIOError:
+            continue
+
+
+def _older(since: float | None, limit: float) -> bool:
+    return since is not None and since < limit
+
+
+def _nothing() -> None:
+    """Do nothing."""
