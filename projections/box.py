@@ -44,6 +44,7 @@ class KeptBox(msgspec.Struct, frozen=True):
     webhook: Webhook
     accepted_at: Micros
     failing_since: Micros | None
+    afresh_at: Micros
     lanes: dict[str, list[Message]]
     aside: list[Message]
     """The one put away longest ago first."""
@@ -64,7 +65,9 @@ class Box:
         self.accepted_at: Micros = webhook.created_at
         """When it last accepted a message, or was added or enabled."""
         self.failing_since: Micros | None = None
-        """Since when it fails, as far as a message parked after `accepted_at` tells."""
+        """Since when it fails, as far as a message parked since then tells."""
+        self.afresh_at: Micros = webhook.created_at
+        """When it was added, enabled or mended last: what failed before counts no more."""
         self.lanes: dict[str, list[Message]] = {}
         """Subject -> what is pending, in the order in which it must be sent. No lane is empty."""
         self._pending: dict[str, Message] = {}
@@ -111,9 +114,13 @@ class Box:
     # --- moves -------------------------------------------------------------------------------------------------------
 
     def mend(self, webhook: Webhook, at: Micros) -> None:
-        """Follow a change of the subscription. One that becomes active starts afresh."""
-        if webhook.state == "active" and self.webhook.state != "active":
-            self.accepted_at, self.failing_since = at, None
+        """Follow a change of the subscription. One that is enabled or mended starts afresh."""
+        enabled = webhook.state == "active" and self.webhook.state != "active"
+        now, before = webhook.record, self.webhook.record
+        if enabled or (now.url, now.secrets) != (before.url, before.secrets):
+            self.afresh_at, self.failing_since = at, None
+        if enabled:
+            self.accepted_at = max(self.accepted_at, at)
         self.webhook = webhook
 
     def owe(self, message: Message) -> list[Owed]:
@@ -130,7 +137,7 @@ class Box:
             self.accepted_at, self.failing_since = max(self.accepted_at, at), None
         elif self.failing_since is None:
             begun = at if message.scene is None else message.scene.at
-            self.failing_since = max(self.accepted_at, begun)
+            self.failing_since = max(self.accepted_at, self.afresh_at, begun)
         return [self._put_away(message, state)]
 
     def request(self, asked: Owed) -> list[Owed]:
@@ -197,6 +204,7 @@ class Box:
             webhook=self.webhook,
             accepted_at=self.accepted_at,
             failing_since=self.failing_since,
+            afresh_at=self.afresh_at,
             lanes=self.lanes,
             aside=list(self._aside.values()),
             delivered=list(self._delivered.values()),
@@ -206,7 +214,7 @@ class Box:
     def read(kept: KeptBox) -> Box:
         """Return the box that was written down."""
         box = Box(kept.webhook)
-        box.accepted_at, box.failing_since = kept.accepted_at, kept.failing_since
+        box.accepted_at, box.failing_since, box.afresh_at = kept.accepted_at, kept.failing_since, kept.afresh_at
         box.lanes = kept.lanes
         box._pending = {message.owed.id: message for message in box.pending()}
         box._aside = {message.owed.id: message for message in kept.aside}
