@@ -123,7 +123,8 @@ class Engine:
         """Append an event and return its position, once it is durable and every projection has folded it.
 
         Raises:
-            LogUnavailable: the log cannot be written now; nothing was recorded.
+            LogUnavailable: the log cannot be written now. Whether the event was recorded is unknown: record it again
+                under the same *id*, or look.
             Conflict: *id* is taken by another event.
         """
         entry = self.seal(event, id=id or "", subject=subject, private=private, actor=actor)

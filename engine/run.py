@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from .codec import seal
 from .core import Engine
 from .delivery import Deliveries
 from .entry import Beat, Recorded
-from .errors import ClockBehind
+from .errors import ClockBehind, LogUnavailable
 from .events import (
     Event,
     GatewayClockSet,
@@ -68,6 +68,7 @@ async def open_engine(
     gateway: str = "gateway",
     settings: EngineSettings | None = None,
     clock: Clock | None = None,
+    secrets: Secrets | None = None,
     inline: bool = False,
     mute: bool = False,
     adopt: bool = False,
@@ -76,12 +77,13 @@ async def open_engine(
     """Run a gateway on a log for as long as the block lasts; leaving the block shuts it down in order.
 
     Args:
-        log: where the log stands (a path, made if it is missing), or a log of your own.
+        log: where the log stands (a path, made if it is missing), or a log of your own, which stays open.
         transports: how stations come in, and how webhooks go out.
         projections: what is folded; those that they need come along.
         gateway: the name of this gateway in the log.
         settings: how it runs.
         clock: where time comes from, if not from the machine.
+        secrets: for a log of your own: where its secrets are kept, if not in memory.
         inline: commit in the loop's own thread, for virtual time.
         mute: send no webhooks.
         adopt: take up a log that came without its secrets file, and speak for it from now on.
@@ -96,7 +98,7 @@ async def open_engine(
     transports = list(transports)
     stations = [transport for transport in transports if isinstance(transport, StationTransport)]
     sender = next((transport for transport in transports if isinstance(transport, Sender)), None)
-    kept, secrets, path, copied = _open_kept(log, adopt)
+    kept, secrets, path, copied = _open_kept(log, secrets, adopt)
     try:
         engine = Engine(
             kept,
@@ -113,23 +115,39 @@ async def open_engine(
         engine.urls = tuple([await transport.bind() for transport in stations])
         async with _running(engine, stations, sender):
             yield engine
+    except BaseExceptionGroup as group:
+        # The nursery is our affair: whoever holds the block gets the one error that came, as if there were none.
+        alone = _alone(group)
+        if alone is None:
+            raise
+        raise alone from alone.__cause__
     finally:
-        kept.close()
-        secrets.close()
+        if path is not None:
+            kept.close()
+            secrets.close()
 
 
-def _open_kept(log: str | Path | Log, adopt: bool) -> tuple[Log, Secrets, Path | None, bool]:
+def _alone(error: BaseException) -> BaseException | None:
+    """Return the only error in a group of errors, however deep; none if there are several."""
+    while isinstance(error, BaseExceptionGroup):
+        if len(error.exceptions) > 1:
+            return None
+        error = error.exceptions[0]
+    return error
+
+
+def _open_kept(log: str | Path | Log, secrets: Secrets | None, adopt: bool) -> tuple[Log, Secrets, Path | None, bool]:
     """Return the log, its secrets, its path, and whether it is a copy, which sends nothing until it is adopted."""
     if not isinstance(log, str | Path):
-        return log, MemorySecrets(), None, False
+        return log, secrets or MemorySecrets(), None, False
     path = log_path(log)
     kept = open_log(path)
     try:
-        secrets = open_secrets(path, kept.log_id, create=adopt or kept.position == 0)
+        found = open_secrets(path, kept.log_id, create=adopt or kept.position == 0)
     except BaseException:
         kept.close()
         raise
-    return kept, secrets or MemorySecrets(), path, secrets is None
+    return kept, found or MemorySecrets(), path, found is None
 
 
 async def _folded(log: Log, projections: Iterable[Projection[Any, Any]]) -> Fold:
@@ -277,7 +295,8 @@ async def _end(engine: Engine, stations: Sequence[StationTransport]) -> None:
             engine.doorway.drop_all()
         if engine.deliveries is not None:
             await engine.deliveries.stop(trio.current_time() + timeout / 2)
-        await engine.committer.append([engine.seal(GatewayStopped(listened=engine.grace.listened), id="")])
+        stopped = engine.seal(GatewayStopped(listened=engine.grace.listened), id="")
+        await engine.committer.append([stopped], required=True)
         await _keep_snapshot(engine)
         await engine.committer.close()
     engine.publisher.close()
@@ -334,7 +353,8 @@ async def _each_second(engine: Engine) -> None:
             engine.submit([engine.seal(GatewayClockSet(offset=step), id="")], required=True)
         quiet = quiet + 1 if committer.commits == commits else 0
         if quiet >= BEAT and committer.writable:
-            await committer.beat_alone()
+            with suppress(LogUnavailable):
+                await committer.beat_alone()
             quiet = 0
         commits = committer.commits
 
@@ -355,4 +375,5 @@ async def _keep_snapshot(engine: Engine) -> None:
         for snapshot in snapshots:
             log.keep_snapshot(snapshot)
 
-    await engine.committer.between(keep)
+    with suppress(LogUnavailable):  # a snapshot only saves time
+        await engine.committer.between(keep)

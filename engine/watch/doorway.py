@@ -50,6 +50,9 @@ _CODES: dict[Cause, int] = {
 class Ticket(Protocol):
     """A batch on its way into the log."""
 
+    dropped: bool
+    """Whether it never went into the log, and never will."""
+
     async def wait(self) -> Sequence[int]:
         """Return the positions once it is durable and folded."""
         ...
@@ -172,8 +175,11 @@ class Doorway:
         try:
             await ticket.wait()
         except BaseException:
-            # Whether `opened` stands in the log is unknown here; `closed` after it tells the rest of the story.
-            self.end(connection, Ending(side="gateway", cause="handshake_aborted"))
+            if ticket.dropped:
+                del self._owing[name]
+            else:
+                # `opened` stands in the log, or will; `closed` after it tells the rest of the story.
+                self.end(connection, Ending(side="gateway", cause="handshake_aborted"))
             raise
         if connection.over:
             raise LogUnavailable(f"{arrival.station} was ended while it was being admitted")

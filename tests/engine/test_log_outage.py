@@ -1,0 +1,134 @@
+"""A log that cannot be written loses nothing and tells no lie (truth 4), whichever append fails and however."""
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from stationkeeper.engine import Engine, open_engine
+from stationkeeper.engine.entry import Entry
+from stationkeeper.engine.errors import LogUnavailable
+from stationkeeper.engine.events import StationRegistered
+from stationkeeper.engine.log.memory import Fault, MemoryLog
+from stationkeeper.engine.stations import Arrival, Ending
+from stationkeeper.engine.testing.clock import VirtualClock
+from stationkeeper.projections import presence, registry
+
+
+class Outage:
+    """A disk that is full from some append on, until it is not."""
+
+    def __init__(self, kind: Fault = "lost") -> None:
+        self.kind = kind
+        self.on = False
+
+    def __call__(self, entries: Sequence[Entry]) -> Fault | None:
+        return self.kind if self.on else None
+
+
+class Silent:
+    """A link to a station that answers nothing and is told what it is told."""
+
+    def __init__(self) -> None:
+        self.dropped: list[int] = []
+
+    def ping(self) -> None: ...
+
+    def look(self) -> bool:
+        return False
+
+    def drop(self, code: int, reason: str, *, abort: bool) -> None:
+        self.dropped.append(code)
+
+    async def send(self, text: str) -> None: ...
+
+
+def arrival(station: str) -> Arrival:
+    return Arrival(station=station, subprotocol="ocpp1.6")
+
+
+@pytest.mark.parametrize("kind", ["lost", "written"])
+async def test_nobody_is_let_in_and_no_flag_moves_while_the_log_cannot_be_written(
+    kind: Fault, autojump_clock: MockClock
+) -> None:
+    outage = Outage(kind)
+    log = MemoryLog(fault=outage)
+    async with open_engine(log, projections=[presence], clock=VirtualClock(), inline=True) as engine:
+        connection = await engine.doorway.admit(arrival("CP-1"), Silent())
+        outage.on = True
+        connection.ended(Ending(side="network", cause="network_lost"))
+        await trio.sleep(100)
+
+        assert engine.state(presence)["CP-1"].online
+        assert not engine.ready
+        assert (busy := engine.busy("CP-2")) is not None
+        assert busy.reason == "log_unavailable"
+        with pytest.raises(LogUnavailable):
+            await engine.doorway.admit(arrival("CP-2"), Silent())
+        with pytest.raises(LogUnavailable):
+            await engine.record(StationRegistered(), subject="CP-2")
+
+        lost_at = engine.now()
+        outage.on = False
+        await trio.sleep(10)
+        station = engine.state(presence)["CP-1"]
+        assert engine.ready
+        assert not station.online
+        assert station.disconnect is not None
+        assert station.disconnect.detected_at < lost_at, "the fact bears the time at which it became one"
+
+
+async def test_an_admission_that_the_outage_catches_ends_as_one_story(autojump_clock: MockClock) -> None:
+    outage = Outage("written")
+    log = MemoryLog(fault=outage)
+    async with open_engine(log, projections=[presence], clock=VirtualClock(), inline=True) as engine:
+        outage.on = True
+        with pytest.raises(LogUnavailable):
+            await engine.doorway.admit(arrival("CP-1"), Silent())
+        outage.on = False
+        await trio.sleep(10)
+
+        assert engine.doorway.all_closed
+        assert not engine.state(presence)["CP-1"].online
+    kinds = [recorded.kind for recorded in log.read() if recorded.subject == "CP-1"]
+    assert kinds == ["connection.opened", "connection.closed"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    plan=st.lists(st.tuples(st.sampled_from(["lost", "written", None]), st.integers(0, 8)), max_size=12),
+    writes=st.integers(1, 30),
+)
+def test_whatever_fails_each_acknowledged_event_is_there_once_and_folded_once(
+    plan: list[tuple[Fault | None, int]], writes: int
+) -> None:
+    """*plan*: how the log behaves, and for how many appends."""
+    behaviour = iter([kind for kind, times in plan for _ in range(times)])
+    log = MemoryLog(fault=lambda entries: next(behaviour, None) if log.position else None)
+    acknowledged: list[str] = []
+
+    async def write(engine: Engine, name: str) -> None:
+        entry = engine.seal(StationRegistered(name=name), id=f"{name}:registered", subject=name)
+        while True:
+            try:
+                await engine.committer.append([entry])
+                acknowledged.append(name)
+                return
+            except LogUnavailable:
+                await trio.sleep(1)
+
+    async def main() -> None:
+        async with open_engine(log, projections=[registry], clock=VirtualClock(), inline=True) as engine:
+            async with trio.open_nursery() as nursery:
+                for n in range(writes):
+                    nursery.start_soon(write, engine, f"CP-{n}")
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+    stored = [recorded.subject for recorded in log.read(kinds={"station.registered"})]
+    assert sorted(stored) == sorted(acknowledged)
+    assert len(set(stored)) == writes
+    assert [recorded.position for recorded in log.read()] == list(range(1, log.position + 1))
