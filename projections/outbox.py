@@ -99,10 +99,6 @@ class Outbox:
             raise LookupError(f"what message {message.id} says is remembered no more; recall it from the log")
         return render_body(known.owed.type, known.scene)
 
-    def recall(self, records: Iterable[Recorded], message: Owed) -> bytes:
-        """Make a forgotten message's body from the log; see the function `recall`."""
-        return recall(records, message)
-
     # --- for people --------------------------------------------------------------------------------------------------
 
     def find(self, id: str) -> Owed | None:
@@ -306,5 +302,6 @@ outbox: Projection[Outbox, Owed] = Projection(
     load=_load,
     needs=(presence, registry, webhooks),
     owing=_itself,
+    recall=recall,
 )
 """What webhooks are owed. Its state is an `Outbox`, its changes are `engine.sending.Owed`."""
