@@ -28,7 +28,7 @@ SHORTEST: Final = 8
 LONGEST: Final = 255
 """Bytes. OCPP asks for 16 to 40 characters (1.6: 20 bytes at most); fleets that are taken over have others."""
 
-_MACHINE_MADE: Final = 16
+SHORTEST_KEY: Final = 16
 """Bytes from which a key counts as random enough to be kept unstretched (security whitepaper, A00.FR.205)."""
 _SCRYPT: Final = {"n": 2**14, "r": 8, "p": 1}
 """16 MiB and about 50 ms: 21 a second and core."""
@@ -56,7 +56,7 @@ def key_in_hex(text: str) -> bytes | None:
         key = bytes.fromhex(text) if text.isascii() and " " not in text else b""
     except ValueError:
         return None
-    return key if len(key) >= _MACHINE_MADE else None
+    return key if len(key) >= SHORTEST_KEY else None
 
 
 class Credentials:
@@ -72,7 +72,7 @@ class Credentials:
     async def keep(self, id: str, password: Password) -> None:
         """Keep a password's digest under a new id; durable on return."""
         key = password if isinstance(password, bytes) else key_in_hex(password)
-        if key is not None and len(key) >= _MACHINE_MADE:
+        if key is not None and len(key) >= SHORTEST_KEY:
             digest = b"hmac:" + self._keyed(id, key)
         else:
             plain = password if isinstance(password, bytes) else password.encode()

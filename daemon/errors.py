@@ -33,5 +33,6 @@ class Invalid(Refused):
     """A field of the request cannot be as it was given."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+        super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+        """Which; empty where the message alone says so."""
