@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from math import inf
@@ -20,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from .simulation.behaviours import FLAKY
-from .simulation.fleet import Count, Fleet, Member
+from .simulation.fleet import Count, Fleet, Member, in_words
 from .simulation.line import Caller
 from .simulation.station import Pace
 
@@ -71,7 +70,7 @@ def simulate(
     down: float,
     insecure: bool,
     form: str,
-) -> None:
+) -> int:
     """Let a fleet of virtual stations dial in at URL, which is the server's without a station's id.
 
     Steady stations boot, send heartbeats and answer pings. Flaky ones drop and come back, fall silent with the socket
@@ -89,7 +88,7 @@ def simulate(
         click.echo(json.dumps(_plain(fleet), indent=2))
     else:
         console.print(table_of(fleet))
-    sys.exit(0 if fleet.count().admitted else 1)
+    return 0 if fleet.count().admitted else 1
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -141,10 +140,9 @@ async def until_signal() -> AsyncGenerator[trio.CancelScope]:
 
 def describe(count: Count) -> str:
     """Return a fleet's numbers in one line."""
-    refused = ", ".join(f"{number}x {status}" for status, number in sorted(count.refused.items())) or "none"
     return (
         f"{count.connected}/{count.stations} connected; {count.dials} dials: {count.admitted} let in, "
-        f"refused {refused}, {count.unanswered} unanswered; {count.dropped} connections lost"
+        f"refused {in_words(count.refused)}, {count.unanswered} unanswered; {count.dropped} connections lost"
     )
 
 
@@ -164,7 +162,7 @@ def table_of(fleet: Fleet) -> Table:
 
 
 def _add_row(table: Table, name: str, count: Count) -> None:
-    refused = ", ".join(f"{number}x {status}" for status, number in sorted(count.refused.items())) or "0"
+    refused = in_words(count.refused)
     numbers = (count.stations, count.connected, count.dials, count.admitted, refused, count.unanswered, count.dropped)
     table.add_row(name, *map(str, numbers))
 

@@ -6,9 +6,10 @@ Everything that is drawn is drawn from one seed and the station's id, so a run c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
 from ssl import SSLContext
+from typing import Any
 
 import trio
 from attrs import frozen
@@ -99,3 +100,8 @@ class Fleet:
             unanswered=sum(s.status is None and s.answered_at is not None for s in sightings),
             dropped=sum(s.admitted and s.ended_by in ("gateway", "network") for s in answered),
         )
+
+
+def in_words(counts: Mapping[Any, int]) -> str:
+    """Write what was counted: `3x 401, 1x 404`; `none` if nothing was."""
+    return ", ".join(f"{number}x {what}" for what, number in sorted(counts.items()) if number) or "none"

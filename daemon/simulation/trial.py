@@ -1,0 +1,156 @@
+"""A gateway on trial: the real daemon, a fleet that dials in, a receiver that is told, and the judge between them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+import trio
+from attrs import frozen
+
+from .api import Refused
+from .fleet import Fleet, Member
+from .gateway import Gateway, Terms
+from .line import Caller
+from .receiver import Receiver
+from .station import Pace, wall
+from .verdict import SECOND, Flags, Judge, Look
+
+NAME = "trial"
+"""Of our webhook: one of that name that an earlier trial left on the same log is removed."""
+STALL = 0.5
+"""Seconds by which our own loop may be late before its stations are taken to have stood still."""
+PAGE = 500
+"""Stations a page."""
+
+
+@frozen(kw_only=True)
+class Recruit:
+    """A station to be: what it is called, and how it will behave."""
+
+    id: str
+    behaviour: str
+    subprotocols: tuple[str, ...] = ("ocpp2.0.1", "ocpp1.6")
+
+
+@frozen(kw_only=True)
+class Killing:
+    """What a SIGKILL of the gateway looked like from outside."""
+
+    online_before: int
+    """Stations shown online in the last look before it."""
+    online_after: int
+    """Of those, shown online as soon as the gateway was ready again, though hardly one can be back by then."""
+    down: float
+    """Seconds from the kill until it was ready again."""
+
+
+class Trial:
+    """All that takes part, and what it has come to so far."""
+
+    def __init__(
+        self, gateway: Gateway, terms: Terms, recruits: Iterable[Recruit], *, seed: int, pace: Pace, failing: float
+    ) -> None:
+        self.gateway = gateway
+        self.receiver = Receiver(failing=failing, random=Random(f"{seed}:receiver"))
+        members = [_member(recruit) for recruit in recruits]
+        self.fleet = Fleet(gateway.stations_url, members, seed=seed, pace=pace)
+        self.judge = Judge(fleet=self.fleet, told=self.receiver.told, silence=terms.silence_bound)
+        self.flags = Flags()
+        """As of the newest look."""
+        self.versions: dict[str, int] = {}
+        """As of the newest look, by station."""
+        self.online: frozenset[str] = frozenset()
+        """As of the newest look."""
+        self._members = members
+
+    async def enrol(self, webhook_url: str) -> None:
+        """Register the stations and the webhook over the HTTP API, whatever an earlier trial left there.
+
+        Raises:
+            Refused: the API would not have it so.
+        """
+        for member in self._members:
+            if member.behaviour != "unknown id":
+                await self._register(member)
+        for webhook in await self.gateway.api.pages("/webhooks"):
+            if webhook["name"] == NAME:
+                await self._expect("DELETE", f"/webhooks/{webhook['id']}")
+        added = await self._expect("POST", "/webhooks", {"url": webhook_url, "name": NAME})
+        self.receiver.trust(added["secret"])
+
+    async def look(self) -> None:
+        """Ask the gateway for everything, and let the judge compare. That it does not answer is held against it."""
+        before = {id: receipt.version for id, receipt in self.receiver.told.latest.items()}
+        begun = wall()
+        try:
+            stations = await self.gateway.api.pages(f"/chargestations?limit={PAGE}")
+            while events := (await self.gateway.api.get(f"/events?after={self.judge.position}"))["data"]:
+                self.judge.read_log(events)
+        except (Refused, OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            self.judge.broken["answers"].append(str(error) or type(error).__name__)
+            return
+        self.judge.compare_dials(until=begun)
+        self.judge.compare_messages()
+        shown = {station["id"]: station for station in stations}
+        self.flags = self.judge.compare_flags(Look(begun=begun, stations=shown), before)
+        self.versions = {id: station["version"] for id, station in shown.items()}
+        self.online = frozenset(id for id, station in shown.items() if station["online"])
+
+    async def kill(self) -> Killing:
+        """Kill the gateway with SIGKILL, start it again, and look at the flags at once."""
+        before = self.online
+        begun = trio.current_time()
+        await self.gateway.kill()
+        await self.gateway.start()
+        down = trio.current_time() - begun
+        await self.look()
+        return Killing(online_before=len(before), online_after=len(before & self.online), down=down)
+
+    @property
+    def at_rest(self) -> bool:
+        """Does all agree: each flag with what its station sees, and the newest message with the flag?"""
+        latest = self.receiver.told.latest
+        return (
+            not self.flags.settling
+            and not self.flags.held
+            and not self.flags.wrong
+            and all(latest[id].version == self.versions.get(id) for id in latest)
+        )
+
+    async def watch_own_stalls(self) -> None:
+        """Note, until cancelled, when this very process stood still."""
+        while True:
+            before = trio.current_time()
+            await trio.sleep(STALL / 5)
+            late = trio.current_time() - before - STALL / 5
+            if late > STALL:
+                self.judge.stalls.append((wall() - int(late * SECOND), wall()))
+
+    async def _register(self, member: Member) -> None:
+        known = member.caller.password
+        password = (
+            secrets.token_urlsafe(15) if member.behaviour == "wrong password" or known is None else known.decode()
+        )
+        path = f"/chargestations/{quote(member.caller.station, safe='')}"
+        reply = await self.gateway.api.ask("PATCH", path, {"password": password})
+        if reply.status == 404:
+            await self._expect("POST", "/chargestations", {"id": member.caller.station, "password": password})
+        elif reply.status != 200:
+            raise Refused("PATCH", path, reply)
+
+    async def _expect(self, method: str, path: str, body: object = None) -> Any:
+        reply = await self.gateway.api.ask(method, path, body)
+        if not 200 <= reply.status < 300:
+            raise Refused(method, path, reply)
+        return reply.body
+
+
+def _member(recruit: Recruit) -> Member:
+    password = secrets.token_urlsafe(15).encode()
+    subprotocols = () if recruit.behaviour == "no subprotocol" else recruit.subprotocols
+    caller = Caller(station=recruit.id, password=password, subprotocols=subprotocols)
+    return Member(caller=caller, behaviour=recruit.behaviour)

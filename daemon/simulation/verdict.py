@@ -1,0 +1,223 @@
+"""The judge: what the stations saw and the receiver was told, against what the gateway says.
+
+It knows no projection and no fold, so that it cannot share an error with them. It holds these truths:
+
+    flags       the flag is what the station saw, but for changes that are too young to be known
+    positions   the log has no gaps
+    opened      each 101 that a station saw has one `connection.opened`, made while it dialled; nothing else has
+    signatures  every message is signed by a secret that was handed to us, and an id never comes with another body
+    order       versions rise by one from message to message, per station
+    reading     a GET after a message never shows an older version (design, truth 18)
+    offline     no station is reported offline while it answers; a restart of the gateway is no outage of a station
+    answers     the API answers whenever the daemon runs
+    handshakes  who should be let in is never refused, but for 503; who should not be let in never is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import define, field, frozen
+
+from ...engine.clock import parse_time
+from ...engine.events import Micros
+from .behaviours import REFUSED
+from .fleet import Fleet
+from .receiver import Receipt, Told
+from .station import Sighting, wall
+
+SECOND: Final = 1_000_000
+SETTLING: Final = 2 * SECOND
+"""Micros that a change may take to be seen on both sides, on a busy machine."""
+CLOCK_SKEW: Final = SECOND // 4
+"""Micros by which two processes' clocks may differ: event times are counted from a run's start, not read anew."""
+
+TRUTHS: Final = ("flags", "positions", "opened", "signatures", "order", "reading", "offline", "answers", "handshakes")
+
+
+@frozen(kw_only=True)
+class Look:
+    """What the API said of the stations, in one go."""
+
+    begun: Micros
+    stations: Mapping[str, Mapping[str, Any]]
+    """Chargestations by id."""
+
+
+@frozen(kw_only=True)
+class Flags:
+    """How the flags compare with what the stations see."""
+
+    right: int = 0
+    settling: int = 0
+    """A change is too young to be judged."""
+    held: int = 0
+    """The station is away, and the flag is that of a run that ended: not observed, until the grace is over."""
+    wrong: tuple[str, ...] = ()
+
+
+@define(kw_only=True)
+class Judge:
+    """Compares, and remembers what was broken."""
+
+    fleet: Fleet
+    told: Told
+    silence: float
+    """Seconds within which the gateway must find a silent station."""
+    broken: dict[str, list[str]] = field(factory=lambda: {truth: list[str]() for truth in TRUTHS})
+    """Per truth, what was found against it."""
+    stalls: list[tuple[Micros, Micros]] = field(factory=list[tuple[Micros, Micros]])
+    """When our own process stood still: its stations did not answer then, though they meant to."""
+    position: int = 0
+    """Of the newest event that was read."""
+    opened: dict[str, list[Micros]] = field(factory=dict[str, list[Micros]])
+    """Per station, when its connections were opened, as the log says."""
+    kinds: dict[str, int] = field(factory=dict[str, int])
+    """How many events of each kind were read."""
+    _suspects: dict[str, Micros] = field(factory=dict[str, Micros])
+    _judged: int = 0
+
+    @property
+    def held(self) -> bool:
+        """Did every truth hold so far?"""
+        return not any(self.broken.values())
+
+    def read_log(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Read on in the log: the events after `position`, as the API gives them."""
+        for event in events:
+            if event["position"] != self.position + 1:
+                self.broken["positions"].append(f"position {event['position']} follows {self.position}")
+            self.position = event["position"]
+            kind = event["kind"]
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
+            if kind == "connection.opened" and event["subject"] in self.fleet.stations:
+                self.opened.setdefault(event["subject"], []).append(parse_time(event["at"]))
+
+    def compare_dials(self, *, until: Micros) -> None:
+        """Hold every dial that was answered before *until* against the log, which was read after it."""
+        self.broken["opened"].clear()
+        self.broken["handshakes"].clear()
+        for id, station in self.fleet.stations.items():
+            dials = [s for s in station.sightings if s.answered_at is not None and s.answered_at < until]
+            self.broken["opened"] += unmatched(id, dials, self.opened.get(id, ()))
+            expected = REFUSED.get(self.fleet.behaviours[id])
+            self.broken["handshakes"] += [
+                f"{id} was answered {dial.status}{' and let in' if dial.admitted else ''}"
+                for dial in dials
+                if misjudged(dial, expected)
+            ]
+
+    def compare_messages(self) -> None:
+        """Hold the messages that came since the last time against what the stations saw."""
+        receipts = self.told.receipts[self._judged :]
+        self._judged += len(receipts)
+        for receipt in receipts:
+            if receipt.type == "chargestation.offline" and receipt.station in self.fleet.stations:
+                self._compare_offline(receipt)
+        trouble = self.told.trouble
+        self.broken["signatures"] = [
+            f"{trouble[what]} {what}" for what in ("unsigned", "malformed", "changed") if trouble[what]
+        ]
+        self.broken["order"] = [f"{trouble[what]} times a {what}" for what in ("gap", "disorder") if trouble[what]]
+
+    def compare_flags(self, look: Look, before: Mapping[str, int]) -> Flags:
+        """Hold the flags against what the stations see. *before*: the versions received before the look began.
+
+        A flag is wrong once two looks in a row find it so, with nothing happening at the station between them.
+        """
+        right = settling = held = 0
+        wrong: list[str] = []
+        for id, station in self.fleet.stations.items():
+            said = look.stations.get(id)
+            if said is None:
+                if self.fleet.behaviours[id] != "unknown id":
+                    wrong.append(f"{id} is not known to the gateway")
+                continue
+            if said["version"] < before.get(id, 0):
+                self.broken["reading"].append(f"{id}: GET shows {said['version']} after message {before[id]}")
+            changed = last_change(station.sightings, silence=self.silence)
+            if said["online"] == station.connected:
+                right += 1
+                self._suspects.pop(id, None)
+            elif changed > look.begun - SETTLING or self._stood_still(look.begun - 10 * SECOND, look.begun):
+                settling += 1
+            elif said["online"] and not said["observed"]:
+                held += 1
+            elif self._suspects.get(id) == changed:
+                wrong.append(f"{id} is shown {'on' if said['online'] else 'off'}line, and sees the opposite")
+            else:
+                self._suspects[id] = changed
+                settling += 1
+        self.broken["flags"] += wrong
+        return Flags(right=right, settling=settling, held=held, wrong=tuple(wrong))
+
+    def _compare_offline(self, receipt: Receipt) -> None:
+        disconnect: dict[str, Any] = receipt.data.get("disconnect") or {}
+        if "detectedAt" not in disconnect:
+            self.broken["offline"].append(f"{receipt.id} does not say when and why {receipt.station} went offline")
+            return
+        detected = parse_time(disconnect["detectedAt"])
+        sightings = self.fleet.stations[receipt.station].sightings
+        if answered_at(sightings, detected) and not self._stood_still(detected - 10 * SECOND, detected):
+            self.broken["offline"].append(
+                f"{receipt.station} was reported offline at {disconnect['detectedAt']} "
+                f"({disconnect['cause']}), and was answering"
+            )
+
+    def _stood_still(self, since: Micros, until: Micros) -> bool:
+        return any(begin < until and end > since for begin, end in self.stalls)
+
+
+def last_change(sightings: Sequence[Sighting], *, silence: float) -> Micros:
+    """Return the time by which the gateway had to know of the newest thing that a station saw; 0 if it saw nothing."""
+    moments: list[Micros] = [0]
+    for sighting in sightings[-3:]:
+        moments += [sighting.dialled_at, sighting.answered_at or wall()]
+        if sighting.ended_at is not None:
+            moments.append(sighting.ended_at)
+        if sighting.deaf_at is not None:
+            moments.append(min(sighting.ended_at or wall(), sighting.deaf_at + int(silence * SECOND)))
+    return max(moments)
+
+
+def answered_at(sightings: Iterable[Sighting], moment: Micros) -> bool:
+    """Was the station answering on one connection from well before a moment until well after it?"""
+    return any(
+        sighting.admitted
+        and (sighting.answered_at or moment) < moment - CLOCK_SKEW
+        and (sighting.silent_at is None or sighting.silent_at > moment + CLOCK_SKEW)
+        for sighting in sightings
+    )
+
+
+def unmatched(station: str, dials: Sequence[Sighting], opened: Sequence[Micros]) -> list[str]:
+    """Return what is wrong between a station's dials, in order, and the times at which the log opened connections.
+
+    Each 101 has one `connection.opened`, made while the station dialled. One without a 101 is right where the gateway
+    died, or the station gave up, between the two. What was opened after the last of the dials is left aside.
+    """
+    found: list[str] = []
+    rest = sorted(opened)
+    for dial in dials:
+        assert dial.answered_at is not None, "only dials that were answered can be judged"
+        mine = [at for at in rest if at <= dial.answered_at + CLOCK_SKEW]
+        rest = rest[len(mine) :]
+        stray = [at for at in mine if at < dial.dialled_at - CLOCK_SKEW]
+        within = len(mine) - len(stray)
+        if stray:
+            found.append(f"{station}: {len(stray)} opened while it did not dial")
+        if dial.admitted and within != 1:
+            found.append(f"{station}: a 101 has {within} connection.opened")
+        if not dial.admitted and within > (dial.status is None):
+            found.append(f"{station}: a refusal has a connection.opened")
+    return found
+
+
+def misjudged(dial: Sighting, expected: int | None) -> bool:
+    """Was a dial answered as it must not be? *expected*: the answer to one who must not be let in, else None."""
+    if dial.status is None or dial.status == 503:
+        return False
+    if expected is None:
+        return not dial.admitted
+    return dial.admitted or dial.status != expected
