@@ -60,12 +60,21 @@ class Vigil:
         self.pinged_at = now
 
     def deadline(self) -> float:
-        """Return when `expire` next has something to say, as far as is known now; it may move later, never earlier."""
+        """Return when `expire` next has something to say, as far as is known now. A byte moves it."""
         if self.pinged_at is not None:
             return self.pinged_at + self.settings.ping_timeout
         if self.settings.ping_interval > 0:
             return self.alive + self.settings.ping_interval - self._early
         return self.alive + (self.settings.silence or inf)
+
+    def ask_again(self, now: float) -> float:
+        """Return when to look at `deadline` again: whatever comes after *now*, it does not fall before this.
+
+        The answer to a ping brings the deadline forward where the timeout is longer than the interval.
+        """
+        if self.pinged_at is None:
+            return self.deadline()
+        return min(self.deadline(), now + self.settings.ping_interval)
 
     def expire(self, now: float) -> Due | None:
         """Return what is due at *now*; none if the deadline has moved on."""

@@ -1,7 +1,8 @@
 """One watchdog for all connections: a heap of deadlines, most of them stale.
 
-Proof of life only moves a deadline later, so it need not touch the heap: an entry whose time has come is looked up
-again and put back where it now belongs. A talking station costs one heap operation an interval, an idle one two.
+Proof of life need not touch the heap: an entry stands no later than any deadline that a byte may bring about
+(`Vigil.ask_again`), and one whose time has come is looked up again and put back where it now belongs. A talking
+station costs one heap operation an interval, an idle one two.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Watchdog(Generic[W]):
 
     def watch(self, watched: W) -> None:
         """Watch it from now on, until it is over."""
-        heappush(self._heap, (watched.vigil.deadline(), next(self._ties), watched))
+        self._put(watched.vigil.deadline(), watched)
 
     def next_deadline(self) -> float:
         """Return when somebody may be due next; infinity if nobody is watched."""
@@ -57,4 +58,7 @@ class Watchdog(Generic[W]):
             if due is not None:
                 yield watched, due, now - watched.vigil.deadline()
             if not watched.over:
-                self.watch(watched)
+                self._put(watched.vigil.ask_again(now), watched)
+
+    def _put(self, when: float, watched: W) -> None:
+        heappush(self._heap, (when, next(self._ties), watched))

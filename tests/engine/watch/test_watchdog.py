@@ -2,6 +2,7 @@
 
 from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,25 @@ def test_proof_of_life_need_not_touch_it() -> None:
 
     assert list(watchdog.due(25.0)) == []
     assert watchdog.next_deadline() == 45.0
+
+
+@pytest.mark.parametrize("interval", [10, 25])
+def test_a_station_that_answered_is_pinged_again_after_the_interval(interval: float) -> None:
+    # Also where the timeout (20 s) is the longer of the two.
+    watchdog: Watchdog[Patient] = Watchdog()
+    patient = Patient(interval)
+    watchdog.watch(patient)
+    pinged: list[float] = []
+    while len(pinged) < 3:
+        now = watchdog.next_deadline()
+        for _, due, _ in watchdog.due(now):
+            assert due is Due.PING
+            pinged.append(now)
+            patient.vigil.pinged(now)
+        if patient.vigil.pinged_at is not None:
+            patient.vigil.heard(now + 1)
+
+    assert pinged == [interval, 2 * interval + 1, 3 * interval + 2]
 
 
 def test_who_is_over_is_forgotten() -> None:
