@@ -14,13 +14,23 @@ if TYPE_CHECKING:
     from .admission import Knock as Knock
     from .admission import Refusal as Refusal
     from .admission import Welcome as Welcome
+    from .memory import Closed as Closed
+    from .memory import MemoryStation as MemoryStation
+    from .memory import MemoryStations as MemoryStations
+    from .memory import NotLetIn as NotLetIn
+    from .responder import Responder as Responder
     from .websocket import WebSocketStations as WebSocketStations
 
 _HOMES = {
     "Admit": "admission",
     "AnyStation": "admission",
+    "Closed": "memory",
     "Knock": "admission",
+    "MemoryStation": "memory",
+    "MemoryStations": "memory",
+    "NotLetIn": "memory",
     "Refusal": "admission",
+    "Responder": "responder",
     "WebSocketStations": "websocket",
     "Welcome": "admission",
 }
