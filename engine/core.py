@@ -14,6 +14,7 @@ from .codec import decode, seal
 from .committer import Committer, Ticket
 from .delivery import Deliveries
 from .entry import Beat, Entry, Recorded
+from .errors import LogUnavailable
 from .events import Cause, Event, Micros, StationUpdated
 from .fold import Fold, Projection
 from .log import Log
@@ -65,6 +66,8 @@ class Engine:
         """Seconds by which our loop was late at worst, of late."""
         self.deliveries: Deliveries | None = None
         """What is being sent; none without a sender or a projection that owes messages."""
+        self.over = False
+        """Whether the run has had its last word: nothing is recorded any more."""
         self.hurried = False
         """Whether the shutdown is to be cut short."""
         self.cut_short: Callable[[], None] = lambda: None
@@ -128,7 +131,7 @@ class Engine:
             Conflict: *id* is taken by another event.
         """
         entry = self.seal(event, id=id or "", subject=subject, private=private, actor=actor)
-        return (await self.committer.append([entry]))[0]
+        return (await self.submit([entry]).wait())[0]
 
     @asynccontextmanager
     async def changes(self, projection: Projection[Any, C], *, capacity: int = 1024) -> AsyncIterator[Changes[C]]:
@@ -191,8 +194,14 @@ class Engine:
             private=private,
         )
 
-    def submit(self, entries: Sequence[Entry], *, required: bool) -> Ticket:
-        """Queue a batch for the next commit."""
+    def submit(self, entries: Sequence[Entry], *, required: bool = False) -> Ticket:
+        """Queue a batch for the next commit. What is *required*, the facts of connections, is taken in any case.
+
+        Raises:
+            LogUnavailable: the log cannot be written, too much is queued, or the run has had its last word.
+        """
+        if self.over:
+            raise LogUnavailable("this gateway has stopped")
         return self.committer.submit(entries, required=required)
 
     def unavailable(self) -> Busy | None:

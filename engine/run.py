@@ -172,6 +172,31 @@ def _check_clock(engine: Engine, *, accept: bool) -> None:
 # --- what runs, and for how long -------------------------------------------------------------------------------------
 
 
+class _Shelter:
+    """Tasks that run on when whoever holds the engine is cancelled, until `end`."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._scopes: list[trio.CancelScope] = []
+
+    async def start(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Start a task."""
+        await self._nursery.start(self._run, task, args)
+
+    async def _run(
+        self, task: Callable[..., Awaitable[None]], args: Sequence[object], *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        with trio.CancelScope(shield=True) as scope:
+            self._scopes.append(scope)
+            task_status.started()
+            await task(*args)
+
+    def end(self) -> None:
+        """Cancel them all."""
+        for scope in self._scopes:
+            scope.cancel()
+
+
 @asynccontextmanager
 async def _running(engine: Engine, stations: Sequence[StationTransport], sender: Sender | None) -> AsyncIterator[None]:
     """Run the engine's tasks around a block.
@@ -179,37 +204,26 @@ async def _running(engine: Engine, stations: Sequence[StationTransport], sender:
     The tasks are sheltered from the cancellation of whoever holds the block: they are needed for the shutdown, and end
     with it. If one of them fails, the block is cancelled and nothing is shut down in order: the log says what was.
     """
-    shelters: list[trio.CancelScope] = []
-
-    async def sheltered(
-        task: Callable[..., Awaitable[None]],
-        *args: object,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        with trio.CancelScope(shield=True) as scope:
-            shelters.append(scope)
-            task_status.started()
-            await task(*args)
-
     async with trio.open_nursery() as nursery:
+        needed, loops = _Shelter(nursery), _Shelter(nursery)
         try:
-            await nursery.start(sheltered, engine.committer.run)
+            await needed.start(engine.committer.run)
             if sender is not None and engine.outbox is not None:
                 engine.deliveries = _deliveries(engine, engine.outbox, sender)
             await _begin(engine)
             for transport in stations:
-                await nursery.start(sheltered, transport.serve, engine.doorway)
+                await needed.start(transport.serve, engine.doorway)
             if engine.deliveries is not None:
-                await nursery.start(sheltered, engine.deliveries.run)
+                await needed.start(engine.deliveries.run)
             for loop in (_watch, _each_second, _keep_snapshots):
-                await nursery.start(sheltered, loop, engine)
+                await loops.start(loop, engine)
             yield
         finally:
             if engine.run and not engine.hurried and not nursery.cancel_scope.cancel_called:
-                await _end(engine, stations)
-            engine.doorway.abandoned = True
-            for shelter in shelters:
-                shelter.cancel()
+                await _end(engine, stations, loops)
+            engine.over = engine.doorway.abandoned = True
+            loops.end()
+            needed.end()
     if sender is not None:
         await sender.aclose()
 
@@ -282,7 +296,7 @@ def _lost(engine: Engine, run: str, beat: Beat | None) -> GatewayLost:
     )
 
 
-async def _end(engine: Engine, stations: Sequence[StationTransport]) -> None:
+async def _end(engine: Engine, stations: Sequence[StationTransport], loops: _Shelter) -> None:
     """Stop in order. What the deadline, or somebody's hurry, cuts off, the next start finds as a lost run."""
     timeout = engine.settings.shutdown_timeout
     with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout) as scope:
@@ -295,6 +309,8 @@ async def _end(engine: Engine, stations: Sequence[StationTransport]) -> None:
             engine.doorway.drop_all()
         if engine.deliveries is not None:
             await engine.deliveries.stop(trio.current_time() + timeout / 2)
+        loops.end()
+        engine.over = engine.doorway.abandoned = True
         stopped = engine.seal(GatewayStopped(listened=engine.grace.listened), id="")
         await engine.committer.append([stopped], required=True)
         await _keep_snapshot(engine)
