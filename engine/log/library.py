@@ -25,10 +25,12 @@ __all__ = [
     "APPLICATION_ID",
     "BUSY_TIMEOUT",
     "LAYOUT",
+    "VERSION",
     "IntegrityError",
     "SqliteConnection",
     "SqliteError",
     "connect",
+    "damage_or",
     "explain",
     "log_path",
     "wal_of",
@@ -39,6 +41,8 @@ SqliteConnection: TypeAlias = sqlite3.Connection
 SqliteError: TypeAlias = sqlite3.Error
 IntegrityError: TypeAlias = sqlite3.IntegrityError
 
+VERSION: Final[tuple[int, ...]] = sqlite3.sqlite_version_info
+"""Of the SQLite in use."""
 APPLICATION_ID: Final = 0x53544B50
 """`STKP`, in the header of every log: `file` and we can tell it from any other SQLite database."""
 LAYOUT: Final = 1
@@ -110,17 +114,23 @@ def explain(error: SqliteError, path: Path) -> LogError | SqliteError:
     return LogUnavailable(f"{path} is not available ({name}: {error}): {remedy}")
 
 
-def warn_of_wal_reset() -> bool:
+def damage_or(meaning: LogError | SqliteError, path: Path) -> LogError:
+    """Return an error met while opening a log; what no outside cause explains (a missing table) is damage."""
+    if isinstance(meaning, LogError):
+        return meaning
+    return LogDamaged(f"{path} is damaged ({meaning}); keep the file, and restore from a backup")
+
+
+def warn_of_wal_reset(version: tuple[int, ...] = VERSION) -> bool:
     """Say in the program's log whether this SQLite has the WAL-reset bug, and return it.
 
     https://sqlite.org/wal.html#walresetbug: in a rare race of a checkpoint with another connection's write a database
     may be damaged. One writer that checkpoints itself, as ours does, does not meet it, but another tool might.
     """
-    version = sqlite3.sqlite_version_info
     fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     if not fixed:
         _log.warning(
             "SQLite %s has the WAL-reset bug, fixed in 3.51.3; pip install pysqlite3 brings a newer one",
-            sqlite3.sqlite_version,
+            ".".join(map(str, version)),
         )
     return not fixed

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import starmap
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from ..entry import Beat, Recorded
+from ..errors import LogDamaged
 from ..events import Micros
 from . import Attempted, Snapshot
 
@@ -23,6 +25,19 @@ _WINDOW: Final = 20_000
 
 COLUMNS: Final = "id, at, kind, schema, subject, gateway, run, actor, body, private, salt, leaf, position"
 """In the order of `Recorded`."""
+
+
+def log_id(fetch: Fetch, path: Path) -> str:
+    """Return the random id that a log was born with.
+
+    Raises:
+        LogDamaged: it has none.
+    """
+    rows = fetch("SELECT value FROM meta WHERE key = 'log'", ())
+    if len(rows) != 1:
+        raise LogDamaged(f"{path} is damaged: it does not say which log it is; restore from a backup")
+    found: str = rows[0][0]
+    return found
 
 
 def head(fetch: Fetch) -> tuple[int, Micros]:

@@ -21,11 +21,11 @@ from typing import Any, Final
 
 from ..clock import parse_time
 from ..entry import Beat, Entry, Recorded
-from ..errors import LogDamaged, LogForeign, LogMissing, LogUnavailable
+from ..errors import LogForeign, LogMissing, LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot, queries
 from .files import check_application, check_newer
-from .library import SqliteConnection, SqliteError, connect, explain, log_path, wal_of
+from .library import SqliteConnection, SqliteError, connect, damage_or, explain, log_path, wal_of
 
 _CANTOPEN: Final = 14
 _TRIES: Final = 20
@@ -65,10 +65,11 @@ class LogReader:
             raise LogMissing(f"there is no log at {path}; check the path")
         reader = cls(path)
         try:
-            rows = reader._fetch("SELECT value FROM meta WHERE key = 'log'", ())
-            if len(rows) != 1:
-                raise LogDamaged(f"{path} is damaged: it does not say which log it is")
-            reader.log_id = rows[0][0]
+            reader.log_id = queries.log_id(reader.fetch, path)
+            queries.head(reader.fetch)
+        except SqliteError as error:
+            reader.close()
+            raise damage_or(error, path) from error
         except BaseException:
             reader.close()
             raise
@@ -76,11 +77,11 @@ class LogReader:
 
     @property
     def position(self) -> int:
-        return queries.head(self._fetch)[0]
+        return queries.head(self.fetch)[0]
 
     @property
     def latest_at(self) -> Micros:
-        return queries.head(self._fetch)[1]
+        return queries.head(self.fetch)[1]
 
     def read(
         self,
@@ -90,19 +91,19 @@ class LogReader:
         subject: str | None = None,
         kinds: Collection[str] | None = None,
     ) -> Iterator[Recorded]:
-        return queries.read(self._fetch, after, until, subject, kinds)
+        return queries.read(self.fetch, after, until, subject, kinds)
 
     def position_at(self, at: Micros) -> int:
-        return queries.position_at(self._fetch, at)
+        return queries.position_at(self.fetch, at)
 
     def beats(self) -> Mapping[str, Beat]:
-        return queries.beats(self._fetch)
+        return queries.beats(self.fetch)
 
     def attempts(self) -> Mapping[str, Attempted]:
-        return queries.attempts(self._fetch)
+        return queries.attempts(self.fetch)
 
     def snapshot(self, name: str) -> Snapshot | None:
-        return queries.snapshot(self._fetch, name)
+        return queries.snapshot(self.fetch, name)
 
     def append(
         self, entries: Sequence[Entry], *, beat: Beat | None = None, attempts: Sequence[Attempted] = ()
@@ -124,7 +125,8 @@ class LogReader:
 
     # --- the three ways ------------------------------------------------------------------------------------------
 
-    def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run one reading query and return all its rows; for this folder, where SQL is at home."""
         if self._closed:
             raise LogUnavailable(f"{self.path} is closed")
         for _ in range(_TRIES):

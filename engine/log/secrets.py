@@ -99,6 +99,11 @@ class SecretsFile:
     def ids(self) -> frozenset[str]:
         return frozenset(id for (id,) in self._run("SELECT id FROM secret"))
 
+    def pragma(self, name: str) -> str | int:
+        """Return how SQLite is set for this file."""
+        found: str | int = self._run(f"PRAGMA {name}")[0][0]
+        return found
+
     def close(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
@@ -188,6 +193,8 @@ def _prepare(connection: SqliteConnection, path: Path, log_id: str, *, create: b
         if found != value:
             raise LogUnavailable(f"{path}: SQLite did not accept {name} = {value}, but says {found}")
     if not tables:
+        if not create:
+            return ""
         _fill(connection)
     if create:
         connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('log', ?)", (log_id,))

@@ -34,6 +34,7 @@ from .library import (
     SqliteConnection,
     SqliteError,
     connect,
+    damage_or,
     explain,
     log_path,
     warn_of_wal_reset,
@@ -235,21 +236,22 @@ class SqliteLog:
         subject: str | None = None,
         kinds: Collection[str] | None = None,
     ) -> Iterator[Recorded]:
-        return queries.read(self._fetch, after, until, subject, kinds)
+        return queries.read(self.fetch, after, until, subject, kinds)
 
     def position_at(self, at: Micros) -> int:
-        return queries.position_at(self._fetch, at)
+        return queries.position_at(self.fetch, at)
 
     def beats(self) -> Mapping[str, Beat]:
-        return queries.beats(self._fetch)
+        return queries.beats(self.fetch)
 
     def attempts(self) -> Mapping[str, Attempted]:
-        return queries.attempts(self._fetch)
+        return queries.attempts(self.fetch)
 
     def snapshot(self, name: str) -> Snapshot | None:
-        return queries.snapshot(self._fetch, name)
+        return queries.snapshot(self.fetch, name)
 
-    def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run one reading query and return all its rows; for this folder, where SQL is at home."""
         if self._connection is None:
             raise LogUnavailable(f"{self.path} is closed")
         try:
@@ -279,20 +281,24 @@ class SqliteLog:
             connection = self._connection = connect(self.path, mode="rw")
             _set_pragmas(connection, self.path)
             _check_layout(connection, self.path)
-            ((self.log_id,),) = self._fetch("SELECT value FROM meta WHERE key = 'log'", ())
-            self._head = _check_content(self._fetch, self.path)
+            self.log_id = queries.log_id(self.fetch, self.path)
+            self._head = _check_content(self.fetch, self.path)
             self._check_acknowledged()
+            # A file that may only be read is found now, not at the first event; BEGIN IMMEDIATE alone would pass.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE head SET position = position")
+            connection.execute("ROLLBACK")
             self._failed = ""
         except SqliteError as error:
             self._disconnect()
-            raise explain(error, self.path) from error
+            raise damage_or(explain(error, self.path), self.path) from error
         except BaseException:
             self._disconnect()
             raise
 
     def _check_acknowledged(self) -> None:
         position, leaf = self._acknowledged
-        if position and self._fetch("SELECT leaf FROM event WHERE position = ?", (position,)) != [(leaf,)]:
+        if position and self.fetch("SELECT leaf FROM event WHERE position = ?", (position,)) != [(leaf,)]:
             raise LogDamaged(f"{self.path} lost what was acknowledged: position {position} is not what was written")
 
     def _disconnect(self) -> None:

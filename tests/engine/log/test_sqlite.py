@@ -1,0 +1,334 @@
+"""The SQLite log: how it is opened, and what it does on a bad day."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from stationkeeper.engine.errors import (
+    LogDamaged,
+    LogForeign,
+    LogLocked,
+    LogMissing,
+    LogNewer,
+    LogUnavailable,
+)
+from stationkeeper.engine.events import GatewayStopped
+from stationkeeper.engine.log.library import APPLICATION_ID, LAYOUT, connect, wal_of, warn_of_wal_reset
+from stationkeeper.engine.log.sqlite import SqliteLog, open_log
+from stationkeeper.engine.testing.logs import some_entry
+
+Unprivileged = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.db"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[SqliteLog]:
+    log = open_log(path)
+    yield log
+    log.close()
+
+
+def ask(path: Path, query: str) -> list[tuple[object, ...]]:
+    """Look at a closed log with a connection of our own."""
+    connection = connect(path, mode="rw")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+# --- the file ------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_says_what_it_is(log: SqliteLog, path: Path) -> None:
+    log.close()
+
+    header = path.read_bytes()[:100]
+    assert header[68:72] == APPLICATION_ID.to_bytes(4, "big") == b"STKP"
+    assert ask(path, "PRAGMA user_version") == [(LAYOUT,)]
+
+
+def test_the_table_has_a_column_for_each_part_of_the_envelope(log: SqliteLog, path: Path) -> None:
+    log.close()
+
+    columns = [row[1] for row in ask(path, "PRAGMA table_info(event)")]
+    envelope = "position id at kind schema subject gateway run actor body private salt leaf"
+    assert columns == envelope.split()
+    strict = ask(path, "SELECT name FROM pragma_table_list WHERE strict = 0 AND name NOT LIKE '%sqlite%'")
+    assert strict == []
+
+
+def test_every_log_has_an_id_of_its_own(log: SqliteLog, path: Path, tmp_path: Path) -> None:
+    other = open_log(tmp_path / "other.db")
+    other.close()
+    first = log.log_id
+    log.close()
+
+    again = open_log(f"sqlite:///{path}")
+    again.close()
+    assert again.log_id == first
+    assert other.log_id != first
+
+
+def test_nothing_but_the_log_and_its_lock_is_left_behind(log: SqliteLog, path: Path) -> None:
+    log.append([some_entry("a")])
+    log.close()
+
+    assert sorted(os.listdir(path.parent)) == ["fleet.db", "fleet.db.lock"]
+
+
+def test_commits_are_synced_and_checkpoints_our_own(log: SqliteLog) -> None:
+    wanted = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "cell_size_check": 1}
+
+    assert {name: log.fetch(f"PRAGMA {name}", ())[0][0] for name in wanted} == wanted
+
+
+def test_the_wal_is_moved_into_the_file_now_and_then(
+    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stationkeeper.engine.log.sqlite.CHECKPOINT_PAGES", 50)
+    for n in range(300):
+        log.append([some_entry(str(n))])
+
+    assert log.wal_left == 0
+    assert wal_of(path).stat().st_size < 100 * 3 * 4120
+
+
+def test_a_reader_in_the_way_of_a_checkpoint_is_noticed(
+    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stationkeeper.engine.log.sqlite.CHECKPOINT_PAGES", 20)
+    log.append([some_entry("a")])
+    slow = connect(path, mode="ro")
+    slow.execute("BEGIN")
+    slow.execute("SELECT * FROM head").fetchall()
+    for n in range(10):
+        log.append([some_entry(str(n))])
+
+    assert log.wal_left > 0
+    slow.close()
+    log.append([some_entry(str(n)) for n in range(10, 40)])
+    assert log.wal_left == 0
+
+
+# --- somebody else, something else ---------------------------------------------------------------------------------
+
+
+def test_a_second_writer_is_told_who_holds_the_log(log: SqliteLog, path: Path) -> None:
+    with pytest.raises(LogLocked, match=rf"is being written by process {os.getpid()} \(.+\) on .+ since 2") as caught:
+        open_log(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_lock_names_no_arguments(log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.close()
+    monkeypatch.setattr("sys.argv", ["/usr/bin/stationkeeper", "--token", "hunter2"])
+    open_log(path).close()
+
+    assert json.loads((path.parent / "fleet.db.lock").read_text())["command"] == "stationkeeper"
+
+
+def test_the_lock_ends_with_the_log(log: SqliteLog, path: Path) -> None:
+    log.close()
+
+    open_log(path).close()
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LogMissing, match=r"the folder .*nowhere does not exist"):
+        open_log(tmp_path / "nowhere" / "fleet.db")
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(LogForeign, match="is no file"):
+        open_log(tmp_path)
+
+
+def test_another_kind_of_url_is_refused() -> None:
+    with pytest.raises(LogForeign, match="write a path or sqlite:///path"):
+        open_log("postgresql://db/fleet")
+
+
+def test_a_file_of_another_kind_is_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"Dear diary, " * 1000)
+
+    with pytest.raises(LogForeign, match="is not a SQLite database"):
+        open_log(path)
+    assert path.read_bytes() == b"Dear diary, " * 1000
+
+
+def test_a_database_of_another_program_is_left_as_it_is(path: Path) -> None:
+    other = sqlite3.connect(path)
+    other.execute("PRAGMA journal_mode = wal")
+    other.execute("CREATE TABLE event (position INTEGER)")
+    other.commit()
+    before = path.read_bytes(), wal_of(path).read_bytes()
+
+    with pytest.raises(LogForeign, match="of another program"):
+        open_log(path)
+    assert (path.read_bytes(), wal_of(path).read_bytes()) == before
+    other.close()
+
+
+def test_an_empty_file_becomes_a_log(path: Path) -> None:
+    path.touch()
+
+    log = open_log(path)
+    assert log.append([some_entry("a")]) == [1]
+    log.close()
+
+
+def test_a_wal_without_its_log_is_not_thrown_away(log: SqliteLog, path: Path) -> None:
+    log.append([some_entry("a")])
+    wal = wal_of(path).read_bytes()
+    log.close()
+    path.unlink()
+    wal_of(path).write_bytes(wal)
+
+    with pytest.raises(LogDamaged, match=r"is gone, but fleet\.db-wal beside it may hold events"):
+        open_log(path)
+    assert wal_of(path).read_bytes() == wal
+
+
+def test_a_log_of_a_newer_release_is_not_touched(log: SqliteLog, path: Path) -> None:
+    log.close()
+    ask(path, f"PRAGMA user_version = {LAYOUT + 1}")
+
+    with pytest.raises(LogNewer, match="upgrade Stationkeeper"):
+        open_log(path)
+
+
+def test_a_half_made_log_is_made_again(path: Path) -> None:
+    path.with_name("fleet.db.new").write_bytes(b"half")
+
+    log = open_log(path)
+    assert log.position == 0
+    log.close()
+
+
+# --- damage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM event WHERE position = 3",
+        "DELETE FROM event WHERE position = 1",
+        "UPDATE head SET position = 2",
+        "DELETE FROM head",
+        "DELETE FROM meta",
+        "DROP TABLE head",
+    ],
+)
+def test_a_log_that_contradicts_itself_is_refused(log: SqliteLog, path: Path, damage: str) -> None:
+    log.append([some_entry(str(n)) for n in range(3)])
+    log.close()
+    ask(path, damage)
+
+    with pytest.raises(LogDamaged, match="damaged"):
+        open_log(path)
+
+
+def test_a_torn_page_is_called_damage(log: SqliteLog, path: Path) -> None:
+    log.append([some_entry(str(n)) for n in range(500)])
+    log.close()
+    content = bytearray(path.read_bytes())
+    content[-4096 * 20 :] = b"\xff" * 4096 * 20
+    path.write_bytes(content)
+
+    with pytest.raises(LogDamaged):
+        list(open_log(path).read())
+
+
+def test_a_log_cut_back_beneath_a_running_writer_is_noticed(log: SqliteLog, path: Path) -> None:
+    log.append([some_entry("a")])
+    ask(path, "DELETE FROM event")
+    ask(path, "UPDATE head SET position = 0")
+
+    with pytest.raises(LogDamaged, match="lost what was acknowledged: position 1"):
+        log.recover()
+
+
+def test_a_writer_that_ignores_the_lock_is_noticed(log: SqliteLog, path: Path) -> None:
+    ask(path, "UPDATE head SET position = 7")
+
+    with pytest.raises(LogDamaged, match="written by another program"):
+        log.append([some_entry("a")])
+
+
+# --- not for now ---------------------------------------------------------------------------------------------------
+
+
+def test_a_locked_file_loses_nothing(log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.fetch("PRAGMA busy_timeout = 1", ())
+    tool = connect(path, mode="rw")
+    tool.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogUnavailable, match="another program holds a lock"):
+        log.append([some_entry("a")])
+    with pytest.raises(LogUnavailable, match="another program holds a lock"):
+        log.append([some_entry("b")])
+    tool.close()
+
+    log.recover()
+    assert log.append([some_entry("a")]) == [1]
+
+
+def test_a_full_disk_loses_nothing_and_recovers(log: SqliteLog) -> None:
+    log.append([some_entry("first")])
+    pages = log.fetch("PRAGMA page_count", ())[0][0]
+    log.fetch(f"PRAGMA max_page_count = {pages}", ())
+    batch = [some_entry(str(n)) for n in range(1_000)]
+    with pytest.raises(LogUnavailable, match="the disk is full"):
+        log.append(batch)
+
+    log.recover()
+    assert log.position == 1
+    assert log.append(batch) == list(range(2, 1_002))
+
+
+def test_the_fence_and_the_ids_hold_after_recovery(log: SqliteLog) -> None:
+    log.append([some_entry("a"), some_entry("end", GatewayStopped(listened=1.0))])
+    log.recover()
+
+    assert log.append([some_entry("a")]) == [1]
+
+
+def test_a_log_that_may_not_be_written_says_so(public_folder: Path, without_root: Unprivileged) -> None:
+    path = public_folder / "fleet.db"
+    open_log(path).close()
+    path.chmod(0o444)
+    public_folder.chmod(0o777)
+    (public_folder / "fleet.db.lock").chmod(0o666)
+
+    with without_root(), pytest.raises(LogUnavailable, match=r"check the rights of the file"):
+        open_log(path)
+
+
+def test_a_folder_that_may_not_be_written_says_so(public_folder: Path, without_root: Unprivileged) -> None:
+    public_folder.chmod(0o555)
+
+    with without_root(), pytest.raises(LogUnavailable, match=r"check the rights of the folder"):
+        open_log(public_folder / "fleet.db")
+
+
+def test_a_library_with_the_wal_reset_bug_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert warn_of_wal_reset((3, 40, 1))
+    assert "SQLite 3.40.1 has the WAL-reset bug" in caplog.text
+
+
+@pytest.mark.parametrize("version", [(3, 51, 3), (3, 53, 0), (3, 50, 7), (3, 44, 6)])
+def test_a_library_without_that_bug_is_not(version: tuple[int, ...]) -> None:
+    assert not warn_of_wal_reset(version)
