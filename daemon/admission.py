@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal, cast
 
+import trio
+
 from ..engine.events import Micros, Validity
 from ..projections import registry
 from ..transports.admission import Knock, Refusal, Subprotocol, Welcome
@@ -12,6 +14,7 @@ from .credentials import Credentials
 
 _BUSY_RETRY: Final = 10.0
 """Seconds, for a station whose password we have no thread to stretch for."""
+_CROWDED: Final = "too many passwords wait to be checked; give stations generated keys, which take no time"
 
 
 class RegistryAdmission:
@@ -21,16 +24,20 @@ class RegistryAdmission:
         self._open = open
         """Whether an id that is not registered is let in without credentials."""
         self._security = security
-        self._book: Book | None = None
-        self._credentials: Credentials | None = None
+        self._attached = trio.Event()
+        self._book: Book
+        self._credentials: Credentials
 
     def attach(self, book: Book, credentials: Credentials) -> None:
-        """Take the registry to look into. Until then nobody is let in."""
+        """Take the registry to look into. Who knocks before that waits."""
         self._book, self._credentials = book, credentials
+        self._attached.set()
 
     async def __call__(self, knock: Knock) -> Welcome | Refusal:
-        if self._book is None or self._credentials is None:
-            return Refusal(status=503, reason="starting", retry_after=_BUSY_RETRY)
+        if not self._attached.is_set():
+            await self._attached.wait()
+        if self._credentials.crowded:
+            return Refusal(status=503, reason="busy", hint=_CROWDED, retry_after=_BUSY_RETRY)
         registered = self._book.state(registry).get(knock.station)
         if registered is None:
             return self._stranger(knock)
@@ -56,7 +63,6 @@ class RegistryAdmission:
         return Refusal(status=404, reason="unknown_station", hint=hint)
 
     async def _matching(self, valid: list[str], knock: Knock) -> str | None:
-        assert self._credentials is not None
         if knock.password is None:
             return None
         for credential in valid:

@@ -34,6 +34,8 @@ _SCRYPT: Final = {"n": 2**14, "r": 8, "p": 1}
 """16 MiB and about 50 ms: 21 a second and core."""
 _STRETCHING: Final = 2
 """Threads that stretch at once: more would take the cores from the event loop."""
+_WAITING: Final = 200
+"""Passwords that may wait to be stretched: 5 s of work for two cores, half of a handshake's time."""
 _PEPPER_ID: Final = "pepper"
 
 
@@ -68,6 +70,11 @@ class Credentials:
         self._kept: dict[str, bytes] = {}
         self._remembered: dict[str, tuple[bytes, bool]] = {}
         self._limiter = trio.CapacityLimiter(_STRETCHING)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many passwords wait to be stretched that one more would come too late."""
+        return self._limiter.statistics().tasks_waiting >= _WAITING
 
     async def keep(self, id: str, password: Password) -> None:
         """Keep a password's digest under a new id; durable on return."""

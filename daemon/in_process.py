@@ -1,0 +1,90 @@
+"""The API in this very process, over a log that no daemon holds: the same requests, with no socket between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any, cast
+from urllib.parse import unquote
+
+import trio
+
+from ..engine.core import Engine
+from .api.app import create_app
+from .asgi import App
+from .desk import answer_of
+from .offline import open_book
+from .registrar import Registrar
+from .requests import UrlPolicy
+from .sources import load
+from .tokens import Token, Tokens
+
+CLI = Token(name="cli", scope="admin", digest=b"")
+"""Who changes a log from the command line."""
+
+
+@contextmanager
+def open_log_desk(log: str) -> Iterator[LogDesk]:
+    """Open a log, and the API over it.
+
+    Raises:
+        LogError: the log cannot be used; `LogLocked` if a daemon serves it.
+    """
+    with open_book(log) as book:
+        settings = load().config.webhooks
+        policy = UrlPolicy(allow_http=settings.allow_http, allow_private_networks=settings.allow_private_networks)
+        # The book answers what the engine does; the API asks nothing else of it.
+        yield LogDesk(create_app(cast(Engine, book), Registrar(book, policy=policy), Tokens()))
+
+
+class LogDesk:
+    """An API that is called, not connected to."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        content = b"" if body is None else json.dumps(body).encode()
+        status, answer = trio.run(self._ask, method, path, content)
+        return answer_of(status, answer)
+
+    async def _ask(self, method: str, path: str, content: bytes) -> tuple[int, bytes]:
+        status = 500
+        parts: list[bytes] = []
+        asked = iter([{"type": "http.request", "body": content, "more_body": False}])
+
+        async def receive() -> MutableMapping[str, Any]:
+            return next(asked, {"type": "http.disconnect"})
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                parts.append(message.get("body", b""))
+
+        await self._app(_scope(method, path, content), receive, send)
+        return status, b"".join(parts)
+
+
+def _scope(method: str, path: str, content: bytes) -> dict[str, Any]:
+    route, _, query = path.partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(route),
+        "raw_path": route.encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "root_path": "",
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+        ],
+        "client": ("127.0.0.1", 0),
+        "server": ("localhost", 80),
+    }

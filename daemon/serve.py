@@ -1,0 +1,215 @@
+"""The daemon: everything wired together, its order of start and shutdown (semantics 7), and what signals do.
+
+The HTTP server stands outside the engine: it answers, that nobody is let in yet, while the log is folded, and goes on
+answering while the engine stops. Nothing of it can cancel a station.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import AsyncIterable
+from typing import Final
+
+import structlog
+import trio
+from attrs import frozen
+
+from ..engine.clock import SystemClock
+from ..engine.core import Engine
+from ..engine.errors import WrongSetting
+from ..engine.log.library import log_path
+from ..engine.run import open_engine
+from ..projections import outbox, presence, registry, webhooks
+from ..transports.responder import Responder
+from ..transports.webhook import WebhookSender
+from ..transports.websocket import WebSocketStations
+from . import systemd
+from .admission import RegistryAdmission
+from .api.app import create_app
+from .asgi import HttpServer, serve_http
+from .config import Config
+from .front import Front
+from .registrar import Registrar
+from .requests import UrlPolicy
+from .standing import bring_into_line, read_standing
+from .tls import StationTls
+from .tokens import Tokens, check_exposure, is_loopback
+
+_log = structlog.get_logger("stationkeeper")
+
+GC_THRESHOLDS: Final = (50_000, 50, 100)
+"""Allocations until a collection of the youngest, and how many of those until one of the older generations. The
+defaults walk every connection's objects again and again while a fleet dials in: with these, and what lives at the
+start frozen, a handshake costs 450-490 us of CPU instead of 840 (hardened trio-websocket, Basic credentials;
+`make bench` measures it anew)."""
+
+HTTP_LAST_WORDS: Final = 1.0
+"""Seconds for requests that are in flight when everything else has ended."""
+
+
+@frozen(kw_only=True)
+class Options:
+    """What is asked of one start, and stands in no configuration."""
+
+    open: bool = False
+    """Let any station id in without credentials."""
+    hold: bool = False
+    """Send no webhooks."""
+    adopt: bool = False
+    """Speak for a log that came without its secrets."""
+    accept_clock: bool = False
+    """Start though the wall clock stands behind the log."""
+
+
+class Daemon:
+    """One life of the daemon."""
+
+    def __init__(self, config: Config, options: Options) -> None:
+        """Check all that can be checked before anything is opened.
+
+        Raises:
+            WrongSetting: a setting cannot be used.
+        """
+        self._config = config
+        self._options = options
+        self._policy = UrlPolicy(
+            allow_http=config.webhooks.allow_http, allow_private_networks=config.webhooks.allow_private_networks
+        )
+        self._tokens = Tokens(config.http.token_file if config.http.token_file.exists() else None)
+        check_exposure(str(config.http.listen), self._tokens)
+        stations = config.stations
+        self._tls = _tls(config)
+        self._standing = read_standing(config.webhook, self._policy)
+        self._admission = RegistryAdmission(open=options.open, security=stations.security)
+        self._transport = WebSocketStations(
+            str(stations.listen),
+            admit=self._admission,
+            on_message=Responder(now=SystemClock().wall).respond,
+            path=stations.path,
+            tls=None if self._tls is None else self._tls.context,
+            max_message=stations.max_message,
+            handshake_timeout=stations.handshake_timeout,
+            max_handshakes=stations.max_handshakes,
+        )
+        self._engine: Engine | None = None
+        self._told_to_stop = trio.Event()
+        self._starting = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Serve until a signal says to stop; then stop in order.
+
+        Raises:
+            LogError: the log cannot be used.
+            NewerSchema: a newer release wrote it.
+            ClockBehind: the wall clock stands behind it.
+            WrongSetting: an address cannot be listened on.
+        """
+        gc.set_threshold(*GC_THRESHOLDS)
+        front = Front()
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._obey, signals)
+                with self._starting:
+                    server = await nursery.start(_serve_apart, front, str(self._config.http.listen))
+                    await self._serve_log(front, server)
+                    front.app = None
+                    server.stop(HTTP_LAST_WORDS)
+                nursery.cancel_scope.cancel()
+
+    async def _serve_log(self, front: Front, server: HttpServer) -> None:
+        config, options = self._config, self._options
+        sender = WebhookSender(
+            timeout=config.webhooks.timeout,
+            allow_http=config.webhooks.allow_http,
+            allow_private_networks=config.webhooks.allow_private_networks,
+        )
+        async with open_engine(
+            log_path(config.log.url),
+            transports=[self._transport, sender],
+            projections=[presence, registry, webhooks, outbox],
+            gateway=config.gateway.name,
+            settings=config.engine_settings(),
+            mute=options.hold,
+            adopt=options.adopt,
+            accept_clock=options.accept_clock,
+        ) as engine:
+            self._engine = engine
+            registrar = Registrar(engine, policy=self._policy)
+            self._admission.attach(engine, registrar.credentials)
+            registrar.sweep(engine.secrets.ids())
+            await bring_into_line(engine, registrar, self._standing)
+            front.app = create_app(engine, registrar, self._tokens)
+            self._announce(engine, server)
+            # What stands by now stands for long: collections need not walk it.
+            gc.collect()
+            gc.freeze()
+            await self._told_to_stop.wait()
+            systemd.notify("STOPPING=1")
+            _log.info("stopping", connections=len(engine.connections), within=config.gateway.shutdown_timeout)
+
+    async def _obey(self, signals: AsyncIterable[int]) -> None:
+        """Do what signals say: the first stop is in order, the second cuts it short."""
+        async for number in signals:
+            if number == signal.SIGHUP:
+                self._reload()
+            elif self._engine is None:
+                self._starting.cancel()
+            elif not self._told_to_stop.is_set():
+                self._told_to_stop.set()
+            else:
+                _log.warning("stopping at once", hint="the next start finds this run lost; nothing acknowledged is")
+                self._engine.hurry()
+
+    def _reload(self) -> None:
+        """Read certificates and tokens again. Nobody is dropped, and what cannot be read stays as it was."""
+        for what in (self._tokens, self._tls):
+            try:
+                if what is not None:
+                    what.reload()
+            except WrongSetting as error:
+                _log.error("not reloaded", reason=str(error))
+        _log.info("reloaded", tokens=self._tokens.checked, tls=self._tls is not None)
+
+    def _announce(self, engine: Engine, server: HttpServer) -> None:
+        """Say that we are ready, where we listen, and what an operator must know."""
+        config, options = self._config, self._options
+        if options.open:
+            _log.warning("ANY STATION IS LET IN WITHOUT CREDENTIALS (--open)", hint="for trials only")
+        if config.stations.security == "none":
+            _log.warning("stations show no credentials ([stations] security = none)", hint="for closed networks only")
+        if self._tls is None and not is_loopback(config.stations.listen.host):
+            _log.warning("passwords of stations come unencrypted", hint="set tls_certificate, or end TLS in front")
+        if not self._tokens.checked:
+            _log.warning("the API asks for no token and answers this machine alone", missing=str(config.http.token_file))
+        if options.hold:
+            _log.warning("webhooks are held back (--hold)")
+        elif engine.mute:
+            _log.warning(
+                "THIS LOG IS A COPY: its secrets file is missing, so no webhook is sent",
+                hint="serve --adopt speaks for it; stations and webhooks then need new passwords and secrets",
+            )
+        _log.info("ready", stations=list(engine.urls), http=server.url, log=str(engine.log_path), run=engine.run)
+        systemd.notify(f"READY=1\nSTATUS=stations at {', '.join(engine.urls)}, API at {server.url}")
+
+
+async def _serve_apart(
+    front: Front, listen: str, *, task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve HTTP behind a boundary: whatever goes wrong in there, the stations stay."""
+    try:
+        await serve_http(front, listen, task_status=task_status)
+    except WrongSetting:
+        raise  # before it listened: nobody is here yet
+    except Exception:
+        _log.exception("the API ended by a fault of ours; stations are not touched, restart when it suits")
+
+
+def _tls(config: Config) -> StationTls | None:
+    certificate, key = config.stations.tls_certificate, config.stations.tls_key
+    return None if certificate is None or key is None else StationTls(certificate, key)
+
+
+async def serve(config: Config, options: Options) -> None:
+    """Run the daemon until a signal says to stop (see `Daemon`)."""
+    await Daemon(config, options).run()
