@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 
@@ -28,7 +28,7 @@ AnyProjection: TypeAlias = Projection[Any, Any]
 
 IMPURE: Final = frozenset(
     {"trio", "asyncio", "sqlite3", "pysqlite3", "sqlite_utils", "socket", "ssl", "select", "logging", "structlog"}
-    | {"subprocess", "threading", "tempfile", "http", "urllib.request", "h11", "wsproto", "trio_websocket"}
+    | {"subprocess", "tempfile", "http", "urllib.request", "h11", "wsproto", "trio_websocket"}
 )
 """Modules that a projection has no business to bring in, not even through others."""
 
@@ -78,9 +78,8 @@ def check_elsewhere(name: str, history: Sequence[Recorded]) -> None:
     """
     projection = _find(name)
     here = _fold(projection, history, at=0, dumps=None)[-1].dumps
-    program = f"from {__name__} import _tell; _tell({name!r})"
     for surroundings in ELSEWHERE:
-        told = _run(program, msgspec.msgpack.encode(list(history)), surroundings)
+        told = _run(["-m", __name__, name], msgspec.msgpack.encode(list(history)), surroundings)
         there = msgspec.msgpack.decode(told, type=dict[str, bytes])
         for part, dump in here.items():
             assert dump == there[part], f"the state of {part} differs under {surroundings}"
@@ -89,7 +88,7 @@ def check_elsewhere(name: str, history: Sequence[Recorded]) -> None:
 def check_pure(module: str) -> None:
     """Check that importing a module brings in nothing that is impure."""
     program = f"import sys, {module}; print(*sorted(sys.modules))"
-    found = IMPURE & set(_run(program, b"", {}).decode().split())
+    found = IMPURE & set(_run(["-c", program], b"", {}).decode().split())
     assert not found, f"importing {module} brings in {', '.join(sorted(found))}"
 
 
@@ -104,7 +103,7 @@ def _fold(
     steps = [_Step(_dump(folding), {})]
     for recorded in history[at:]:
         below = folding.advance(recorded)
-        changes = {part.name: list(below.changes(part)) for part in folding.projections}
+        changes: dict[str, Sequence[Any]] = {part.name: list(below.changes(part)) for part in folding.projections}
         steps.append(_Step(_dump(folding), changes))
     return steps
 
@@ -128,21 +127,12 @@ def _find(name: str) -> AnyProjection:
     module, _, attribute = name.partition(":")
     found = getattr(import_module(module), attribute)
     assert isinstance(found, Projection), f"{name} is no projection"
-    return found
+    return cast(AnyProjection, found)
 
 
-def _tell(name: str) -> None:
-    """In a process of its own: fold what comes in, and write the states out."""
-    history = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[Recorded])
-    states = Fold(in_order([_find(name)]))
-    for recorded in history:
-        states.advance(recorded)
-    sys.stdout.buffer.write(msgspec.msgpack.encode(_dump(states)))
-
-
-def _run(program: str, given: bytes, surroundings: dict[str, str]) -> bytes:
+def _run(arguments: list[str], given: bytes, surroundings: dict[str, str]) -> bytes:
     ran = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, *arguments],
         input=given,
         env={**os.environ, **surroundings},
         capture_output=True,
@@ -151,3 +141,16 @@ def _run(program: str, given: bytes, surroundings: dict[str, str]) -> bytes:
     )
     assert ran.returncode == 0, f"another process failed:\n{ran.stderr.decode(errors='replace')}"
     return ran.stdout
+
+
+def _main() -> None:
+    """In a process of its own: fold what comes in, and write the states out."""
+    history = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[Recorded])
+    states = Fold(in_order([_find(sys.argv[1])]))
+    for recorded in history:
+        states.advance(recorded)
+    sys.stdout.buffer.write(msgspec.msgpack.encode(_dump(states)))
+
+
+if __name__ == "__main__":
+    _main()

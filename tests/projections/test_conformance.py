@@ -1,0 +1,45 @@
+"""All four projections, before the public suite that judges any projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from strategies import arbitrary_histories, histories, legal_histories
+
+from stationkeeper.engine.entry import Recorded
+from stationkeeper.engine.fold import Projection
+from stationkeeper.engine.testing.projections import check_elsewhere, check_projection, check_pure
+from stationkeeper.projections import outbox, presence, registry, webhooks
+
+ALL = pytest.mark.parametrize("projection", [presence, registry, webhooks, outbox], ids=lambda p: p.name)
+
+
+@ALL
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(history=arbitrary_histories())
+def test_any_well_formed_history_is_folded_alike_at_once_and_from_any_snapshot(
+    projection: Projection[Any, Any], history: list[Recorded]
+) -> None:
+    check_projection(projection, history)
+
+
+@ALL
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(history=legal_histories())
+def test_a_legal_history_is_folded_alike_at_once_and_from_any_snapshot(
+    projection: Projection[Any, Any], history: list[Recorded]
+) -> None:
+    check_projection(projection, history)
+
+
+@ALL
+@settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow])
+@given(history=histories(60))
+def test_hash_seed_zone_and_locale_change_no_byte(projection: Projection[Any, Any], history: list[Recorded]) -> None:
+    check_elsewhere(f"stationkeeper.projections:{projection.name}", history)
+
+
+def test_importing_the_projections_brings_in_no_loop_no_database_and_no_network() -> None:
+    check_pure("stationkeeper.projections")
