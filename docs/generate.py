@@ -10,11 +10,13 @@ from types import ModuleType
 from typing import Any
 
 import attrs
+import click
 
-from stationkeeper.daemon import config, units
+from stationkeeper.daemon import cli, config, units
 from stationkeeper.engine import events
 
 REFERENCE = Path(__file__).parent / "reference"
+CONTEXT: dict[str, Any] = {"terminal_width": 100, "help_option_names": ["-h", "--help"]}
 NOTICE = "<!-- Written by docs/generate.py from the code: change it there. -->\n\n"
 
 
@@ -135,9 +137,36 @@ def _written(value: object) -> str:
     return str(value) if isinstance(value, int) else f'"{value}"'
 
 
+def commands_page() -> str:
+    """Every command, as its `--help` shows it."""
+    lines = [
+        "# Commands",
+        "",
+        "`stationkeeper`, or `python -m stationkeeper`. Exit codes: 0 done (also after a signal's orderly stop); 1 a"
+        " check failed, or a request was refused; 2 wrong usage or configuration; 3 the log is locked, missing or"
+        " damaged.",
+        "",
+    ]
+    for path, context in commands(click.Context(cli.cli, info_name="stationkeeper", **CONTEXT)):
+        lines += [f"## {path}", "", "```text", context.get_help(), "```", ""]
+    return NOTICE + "\n".join(lines)
+
+
+def commands(context: click.Context) -> Iterator[tuple[str, click.Context]]:
+    """Yield a command and all below it, each with its path and its context."""
+    yield context.command_path, context
+    group = context.command
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            yield from commands(click.Context(command, info_name=name, parent=context, **CONTEXT))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "configuration.md": configuration_page,
+    "commands.md": commands_page,
 }
 """The pages that this writes, in docs/reference."""
 
