@@ -3,6 +3,7 @@
 Here stand the sections of the file as frozen values. `sources` reads them from a file, the environment and flags;
 `listing` prints them. A key that the contract names for a later release is known here only in order to be refused.
 """
+# ruff: noqa: RUF009 (`setting` declares a field, as `attrs.field` does)
 
 from __future__ import annotations
 

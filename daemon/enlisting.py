@@ -106,7 +106,9 @@ def _undone(desk: Desk, done: list[Enlisted], why: str) -> Refused:
 
 def _check_header(names: Iterable[str]) -> None:
     if "id" not in names:
-        raise Invalid("line 1", f"the first line names the columns, and id is one of them; known are {', '.join(COLUMNS)}")
+        raise Invalid(
+            "line 1", f"the first line names the columns, and id is one of them; known are {', '.join(COLUMNS)}"
+        )
     for name in names:
         if name not in COLUMNS:
             near = get_close_matches(name, COLUMNS, n=1)
@@ -147,7 +149,9 @@ def _password(text: Mapping[str, str]) -> str | bytes | None:
     except (ValueError, Base64Error):
         raise Invalid(column, "it cannot be read; write the key's bytes as its name says") from None
     if len(key) < SHORTEST_KEY:
-        raise Invalid(column, f"a key has {SHORTEST_KEY} bytes or more, this one has {len(key)}; a text goes into password")
+        raise Invalid(
+            column, f"a key has {SHORTEST_KEY} bytes or more, this one has {len(key)}; a text goes into password"
+        )
     return key
 
 

@@ -35,7 +35,7 @@ _CLOCK_TOLERANCE: Final = 60 * 1_000_000
 
 
 class OfflineBook:
-    """A log with its states, and nothing that runs. It answers what `engine.Engine` does, as far as that makes sense."""
+    """A log with its states, and nothing that runs. It answers what `Engine` does, as far as that makes sense."""
 
     run: Final = ""
     urls: Final[tuple[str, ...]] = ()

@@ -186,7 +186,7 @@ def _is_private(host: str) -> bool:
 
 
 def check_station_id(id: str, protocol: str | None = None) -> None:
-    """Raise `Invalid` if a station cannot have this id (it stands in a URL and before the colon of Basic credentials)."""
+    """Raise `Invalid` if a station cannot have this id, which stands in a URL and in Basic credentials."""
     if not id or len(id.encode(errors="replace")) > _LONGEST_ID:
         raise Invalid("id", f"{id[:40]!r} has {len(id)} characters; 1 to {_LONGEST_ID} bytes are allowed")
     if not id.isprintable() or id != id.strip():

@@ -181,7 +181,8 @@ class Daemon:
         if self._tls is None and not is_loopback(config.stations.listen.host):
             _log.warning("passwords of stations come unencrypted", hint="set tls_certificate, or end TLS in front")
         if not self._tokens.checked:
-            _log.warning("the API asks for no token and answers this machine alone", missing=str(config.http.token_file))
+            missing = str(config.http.token_file)
+            _log.warning("the API asks for no token, and answers this machine alone", missing=missing)
         if options.hold:
             _log.warning("webhooks are held back (--hold)")
         elif engine.mute:

@@ -20,4 +20,4 @@ def config(config: Path | None, log: str | None, stations: str | None, http: str
     and that by flags.
     """
     settings = effective(config, log=log, stations=stations, http=http)
-    click.echo(as_json(settings) if form == "json" else as_toml(settings), nl=False)
+    click.echo((as_json(settings) if form == "json" else as_toml(settings)).rstrip())

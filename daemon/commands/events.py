@@ -85,9 +85,7 @@ def _before(log: Log, since: str) -> int:
     return log.position_at(time_of(since, option="--since") - 1)
 
 
-def _read(
-    log: Log, after: int, until: int | None, station: str | None, kinds: tuple[str, ...]
-) -> Iterator[Recorded]:
+def _read(log: Log, after: int, until: int | None, station: str | None, kinds: tuple[str, ...]) -> Iterator[Recorded]:
     """Yield what was asked for. A refused handshake has no subject: an id that was claimed is nobody's yet."""
     of_kinds = set(kinds) or None
     if station is None:
@@ -133,7 +131,8 @@ def _row(recorded: Recorded) -> dict[str, Any]:
 
 def _line(row: Mapping[str, Any]) -> str:
     told = " ".join(f"{key}={_short(value)}" for key, value in row["body"].items() if value not in (None, "", [], {}))
-    return f"{row['position']:>8}  {row['at']}  {row['kind']:<24}  {visible(row['subject']) or '-':<20}  {told}".rstrip()
+    subject = visible(row["subject"]) or "-"
+    return f"{row['position']:>8}  {row['at']}  {row['kind']:<24}  {subject:<20}  {told}".rstrip()
 
 
 def _short(value: object) -> str:

@@ -166,9 +166,7 @@ def _described(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["generate"] and options["password_stdin"]:
         raise click.UsageError("give --password-stdin or --generate, not both")
     body = {key: options[key] for key in ("protocol", "security", "name", "site") if options[key] is not None}
-    liveness = {
-        key: options[key] for key in ("ping_interval", "ping_timeout", "silence") if options[key] is not None
-    }
+    liveness = {key: options[key] for key in ("ping_interval", "ping_timeout", "silence") if options[key] is not None}
     if liveness:
         body["liveness"] = liveness
     if options["generate"]:
@@ -202,5 +200,3 @@ def _print_enlisted(enlisted: list[Enlisted], count: int, *, dry_run: bool) -> N
         print_csv(generated, ("id", "password"))
     words = "would be registered; nothing was changed" if dry_run else "registered"
     click.echo(f"{count} stations {words}", err=True)
-
-
