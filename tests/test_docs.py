@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -20,12 +21,14 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import generate
 import pytest
 import websockets.sync.client
 from attrs import frozen
 from standardwebhooks.webhooks import Webhook
 
+from stationkeeper.daemon.cli import cli
 from stationkeeper.engine.clock import parse_time
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, Event, GatewayStarted
@@ -173,6 +176,46 @@ def test_an_example_that_receives_believes_genuine_news_alone(example: Example, 
 
         assert (forged, genuine) == (401, [204] * 4)
         assert printed(process, 2) == ["CP-7 online", "CP-7 offline"]
+
+
+def shell_lines() -> Iterator[tuple[str, list[str]]]:
+    """Yield the lines that a reader is to type, as words, up to a redirection or a pipe."""
+    for page in PAGES:
+        for block in re.finditer(r"^```console\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+            for line in block[1].replace("\\\n", " ").splitlines():
+                if line.startswith("$ "):
+                    words = shlex.split(line.removeprefix("$ "), comments=True)
+                    ends = [words.index(mark) for mark in (">", "|") if mark in words]
+                    yield f"{page.relative_to(ROOT)}: {line}", words[: min(ends, default=None)]
+
+
+@pytest.mark.parametrize(("line", "words"), list(shell_lines()))
+def test_a_command_of_the_pages_exists_with_its_flags(line: str, words: list[str]) -> None:
+    match words:
+        case ["stationkeeper", *arguments]:
+            parse(cli, arguments)
+        case ["make", *targets]:
+            makefile = (ROOT / "Makefile").read_text()
+            assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
+        case ["pip", "install", wanted]:
+            assert re.fullmatch(r"stationkeeper(\[daemon\])?|\.\[(daemon|test)\]", wanted)
+        case _:
+            pytest.fail(f"nothing checks {line}")
+
+
+def parse(command: click.Command, arguments: list[str]) -> None:
+    """Walk down to a command and read its arguments as it would itself, without running it.
+
+    Raises:
+        click.UsageError: there is no such command, or no such flag.
+    """
+    context = click.Context(command)
+    if isinstance(command, click.Group) and arguments:
+        _, below, rest = command.resolve_command(context, arguments)
+        assert below is not None
+        parse(below, rest)
+    else:
+        command.make_parser(context).parse_args(list(arguments))
 
 
 @pytest.mark.parametrize("page", generate.PAGES)
