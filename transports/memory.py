@@ -338,10 +338,12 @@ class _Line:
         arrived, self._pings_under_way = self._pings_under_way, 0
         self.pings += arrived
         if arrived and self.answers_pings:
-            self._nursery.start_soon(self._answer, trio.current_time() + self.latency)
+            # Noted now, not by the task: our loop may stall before that runs, and the answer comes all the same.
+            arrival = trio.current_time() + self.latency
+            self._unread.append(arrival)
+            self._nursery.start_soon(self._answer, arrival)
 
     async def _answer(self, arrival: float) -> None:
-        self._unread.append(arrival)
         try:
             await trio.sleep_until(arrival)
         finally:
