@@ -209,7 +209,7 @@ def parse(command: click.Command, arguments: list[str]) -> None:
     Raises:
         click.UsageError: there is no such command, or no such flag.
     """
-    context = click.Context(command)
+    context = click.Context(command, **generate.CONTEXT)
     if isinstance(command, click.Group) and arguments:
         _, below, rest = command.resolve_command(context, arguments)
         assert below is not None
