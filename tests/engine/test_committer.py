@@ -1,0 +1,439 @@
+"""The committer: groups form, neighbours are spared, and a failing log loses nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from stationkeeper.engine.committer import GROUP, Committer
+from stationkeeper.engine.entry import Beat, Entry, Recorded
+from stationkeeper.engine.errors import Conflict, Fenced, LogDamaged, LogUnavailable
+from stationkeeper.engine.events import GatewayStopped
+from stationkeeper.engine.log import Log, Snapshot
+from stationkeeper.engine.log.library import connect
+from stationkeeper.engine.log.memory import Fault, MemoryLog
+from stationkeeper.engine.log.sqlite import open_log
+from stationkeeper.engine.testing.logs import some_attempt, some_entry
+
+
+class Told:
+    """What was told of commits, and in which sizes."""
+
+    def __init__(self) -> None:
+        self.events: list[Recorded] = []
+        self.groups: list[int] = []
+
+    def __call__(self, events: list[Recorded]) -> None:
+        self.events += events
+        self.groups.append(len(events))
+
+    @property
+    def ids(self) -> list[str]:
+        return [event.id for event in self.events]
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@asynccontextmanager
+async def running(
+    log: Log,
+    told: Callable[[list[Recorded]], None],
+    *,
+    inline: bool = True,
+    beat: Callable[[], Beat | None] = lambda: None,
+    capacity: int = 100,
+) -> AsyncGenerator[Committer]:
+    committer = Committer(log, inline=inline, committed=told, beat=beat, capacity=capacity)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(committer.run)
+        yield committer
+        await committer.close()
+
+
+def faults(*script: Fault | None) -> Callable[[Sequence[Entry]], Fault | None]:
+    """Fail the next appends as scripted, and none after them."""
+    coming = list(script)
+    return lambda _: coming.pop(0) if coming else None
+
+
+# --- groups --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_an_append_returns_once_it_is_durable_and_told(tmp_path: Path, told: Told, inline: bool) -> None:
+    log = open_log(tmp_path / "fleet.db")
+    async with running(log, told, inline=inline) as committer:
+        assert await committer.append([some_entry("a"), some_entry("b")]) == [1, 2]
+        assert told.ids == ["a", "b"]
+        assert await committer.append([some_entry("c")]) == [3]
+    assert [event.id for event in log.read()] == told.ids == ["a", "b", "c"]
+    assert told.events == list(log.read())
+    log.close()
+
+
+async def test_what_is_queued_together_is_committed_together(told: Told) -> None:
+    async with running(MemoryLog(), told) as committer:
+        tickets = [committer.submit([some_entry(str(n))]) for n in range(50)]
+        assert [await ticket.wait() for ticket in tickets] == [[n] for n in range(1, 51)]
+
+        assert (committer.commits, committer.events, told.groups) == (1, 50, [50])
+
+
+async def test_a_group_is_bounded_but_no_submission_is_split(told: Told) -> None:
+    async with running(MemoryLog(), told, capacity=10 * GROUP) as committer:
+        sizes = [GROUP - 1, 1, 1, 3 * GROUP, 1]
+        for n, size in enumerate(sizes):
+            committer.submit([some_entry(f"{n}-{k}") for k in range(size)])
+        await committer.append([])
+
+        assert told.groups == [GROUP, 1, 3 * GROUP, 1]
+
+
+async def test_the_next_group_gathers_while_one_commits(told: Told) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(_: Sequence[Entry]) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    async with running(MemoryLog(fault=slowly), told, inline=False) as committer:
+        first = committer.submit([some_entry("first")])
+        await trio.to_thread.run_sync(begun.wait)
+        others = [committer.submit([some_entry(str(n))]) for n in range(20)]
+        assert committer.queued == 21
+        go_on.set()
+        for ticket in (first, *others):
+            await ticket.wait()
+
+        assert told.groups == [1, 20]
+        assert committer.queued == 0
+
+
+async def test_events_are_told_before_anybody_wakes() -> None:
+    order: list[str] = []
+    async with running(MemoryLog(), lambda events: order.append(f"told {len(events)}")) as committer:
+        await committer.append([some_entry("a")])
+        order.append("woken")
+
+    assert order == ["told 1", "woken"]
+
+
+async def test_what_is_already_there_is_not_told_again(told: Told) -> None:
+    async with running(MemoryLog(), told) as committer:
+        await committer.append([some_entry("a"), some_entry("b")])
+        mixed = committer.submit([some_entry("c"), some_entry("a")])
+        again = committer.submit([some_entry("c"), some_entry("b")])
+
+        assert (await mixed.wait(), await again.wait()) == ([3, 1], [3, 2])
+        assert told.ids == ["a", "b", "c"]
+
+
+async def test_a_cancelled_waiter_takes_nothing_back(told: Told) -> None:
+    async with running(MemoryLog(), told) as committer:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await committer.append([some_entry("a"), some_entry("b")])
+        await committer.append([some_entry("c")])
+
+    assert told.ids == ["a", "b", "c"]
+
+
+async def test_a_cancelled_run_ends_a_commit_first_and_wakes_everybody(told: Told) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(_: Sequence[Entry]) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    committer = Committer(MemoryLog(fault=slowly), inline=False, committed=told)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(committer.run)
+        flying = committer.submit([some_entry("a")])
+        await trio.to_thread.run_sync(begun.wait)
+        waiting = committer.submit([some_entry("b")], required=True)
+        nursery.cancel_scope.cancel()
+        go_on.set()
+
+    assert (await flying.wait(), told.ids) == ([1], ["a"])
+    with pytest.raises(LogUnavailable):
+        await waiting.wait()
+    with pytest.raises(LogUnavailable):
+        committer.submit([some_entry("c")], required=True)
+
+
+# --- who fails, and who does not -----------------------------------------------------------------------------------
+
+
+async def test_a_conflict_fails_only_the_submission_that_met_it(told: Told) -> None:
+    async with running(MemoryLog(), told) as committer:
+        await committer.append([some_entry("a")])
+        before = committer.submit([some_entry("b")])
+        clash = committer.submit([some_entry("c"), some_entry("a", subject="other")])
+        after = committer.submit([some_entry("d")])
+
+        assert (await before.wait(), await after.wait()) == ([2], [3])
+        with pytest.raises(Conflict):
+            await clash.wait()
+        assert told.ids == ["a", "b", "d"]
+
+
+async def test_a_fence_of_another_run_fails_only_its_submission(told: Told) -> None:
+    async with running(MemoryLog(), told, beat=lambda: Beat("run-a", 1, 0.0)) as committer:
+        await committer.append([some_entry("end", GatewayStopped(listened=0.0), run="run-b")])
+        fenced = committer.submit([some_entry("b", run="run-b")])
+        ours = committer.submit([some_entry("a", run="run-a")])
+
+        assert await ours.wait() == [2]
+        with pytest.raises(Fenced):
+            await fenced.wait()
+
+
+async def test_a_fence_of_our_own_run_ends_it_all(told: Told) -> None:
+    log = MemoryLog()
+    log.append([some_entry("end", GatewayStopped(listened=0.0), run="run-a")])
+    committer = Committer(log, inline=True, committed=told, beat=lambda: Beat("run-a", 1, 0.0))
+    ticket = committer.submit([some_entry("a", run="run-a")])
+    later = committer.submit([some_entry("b", run="")])
+
+    with pytest.raises(Fenced):
+        await committer.run()
+    with pytest.raises(Fenced):
+        await ticket.wait()
+    with pytest.raises(LogUnavailable):
+        await later.wait()
+
+
+async def test_a_damaged_log_ends_it_all(told: Told) -> None:
+    def damaged(_: Sequence[Entry]) -> None:
+        raise LogDamaged("the log is damaged")
+
+    committer = Committer(MemoryLog(fault=damaged), inline=True, committed=told)
+    ticket = committer.submit([some_entry("a")])
+
+    with pytest.raises(LogDamaged):
+        await committer.run()
+    with pytest.raises(LogUnavailable):
+        await ticket.wait()
+
+
+# --- a log that fails ----------------------------------------------------------------------------------------------
+
+
+async def test_a_failed_commit_is_appended_again(told: Told, autojump_clock: MockClock) -> None:
+    log = MemoryLog(fault=faults("lost", "lost", None))
+    async with running(log, told) as committer:
+        ticket = committer.submit([some_entry("a")], required=True)
+
+        assert await ticket.wait() == [1]
+        assert trio.current_time() == pytest.approx(1 + 2)
+        assert (told.ids, committer.writable, committer.failures) == (["a"], True, 2)
+
+
+async def test_a_failed_commit_that_was_there_all_the_same_is_told_once(told: Told, autojump_clock: MockClock) -> None:
+    async with running(MemoryLog(fault=faults(None, "written", "written")), told) as committer:
+        await committer.append([some_entry("a")])
+        tickets = [committer.submit([some_entry(id)], required=True) for id in ("b", "c")]
+
+        assert [await ticket.wait() for ticket in tickets] == [[2], [3]]
+        assert told.ids == ["a", "b", "c"]
+
+
+async def test_while_it_fails_only_facts_of_connections_are_taken(told: Told, autojump_clock: MockClock) -> None:
+    async with running(MemoryLog(fault=faults("lost")), told) as committer:
+        flying = committer.submit([some_entry("flying")])
+        await wait_all_tasks_blocked()
+        assert not committer.writable
+        with pytest.raises(LogUnavailable, match="not known yet"):
+            await flying.wait()
+        with pytest.raises(LogUnavailable, match="told to fail"):
+            committer.submit([some_entry("asked for")])
+
+        assert await committer.append([some_entry("fact")], required=True) == [2]
+        assert told.ids == ["flying", "fact"]
+
+
+async def test_what_had_not_been_tried_is_dropped_for_sure(told: Told) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fail_slowly(_: Sequence[Entry]) -> Fault | None:
+        first = not begun.is_set()
+        begun.set()
+        go_on.wait(10)
+        return "lost" if first else None
+
+    async with running(MemoryLog(fault=fail_slowly), told, inline=False) as committer:
+        flying = committer.submit([some_entry("flying")], required=True)
+        await trio.to_thread.run_sync(begun.wait)
+        queued = committer.submit([some_entry("queued")])
+        fact = committer.submit([some_entry("fact")], required=True)
+        go_on.set()
+        with pytest.raises(LogUnavailable):
+            await queued.wait()
+
+        assert (queued.dropped, flying.dropped) == (True, False)
+        assert (await flying.wait(), await fact.wait()) == ([1], [2])
+
+
+async def test_a_full_queue_refuses_what_is_not_required(told: Told) -> None:
+    async with running(MemoryLog(), told, capacity=3) as committer:
+        first = committer.submit([some_entry("a"), some_entry("b"), some_entry("c")])
+        with pytest.raises(LogUnavailable, match="3 events wait"):
+            committer.submit([some_entry("d")])
+        fact = committer.submit([some_entry("e")], required=True)
+
+        assert (await first.wait(), await fact.wait()) == ([1, 2, 3], [4])
+        assert await committer.append([some_entry(str(n)) for n in range(9)]) == list(range(5, 14))
+
+
+async def test_attempts_to_recover_grow_rarer(told: Told, autojump_clock: MockClock) -> None:
+    seven: list[Fault | None] = ["lost"] * 7
+    async with running(MemoryLog(fault=faults(*seven)), told) as committer:
+        await committer.append([some_entry("a")], required=True)
+
+    assert trio.current_time() == pytest.approx(1 + 2 + 3 + 4 + 5 + 5 + 5)
+
+
+@given(
+    script=st.lists(st.sampled_from([None, None, "lost", "written"]), max_size=30),
+    sizes=st.lists(st.integers(0, 4), min_size=1, max_size=12),
+    pauses=st.lists(st.booleans(), min_size=12, max_size=12),
+)
+def test_whatever_fails_each_fact_is_told_once_and_in_order(
+    script: list[Fault | None], sizes: list[int], pauses: list[bool]
+) -> None:
+    told = Told()
+    log = MemoryLog(fault=faults(*script))
+
+    async def main() -> None:
+        async with running(log, told) as committer:
+            for n, (size, pause) in enumerate(zip(sizes, pauses, strict=False)):
+                batch = [some_entry(f"{n}-{k}") for k in range(size)]
+                committer.submit(batch, required=True)
+                committer.submit(batch[:1], required=True)
+                if pause:
+                    await trio.sleep(0.5)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert told.ids == [f"{n}-{k}" for n, size in enumerate(sizes) for k in range(size)]
+    assert told.events == list(log.read())
+
+
+async def test_a_file_that_is_locked_for_a_while_loses_nothing(
+    tmp_path: Path, told: Told, autojump_clock: MockClock
+) -> None:
+    log = open_log(tmp_path / "fleet.db")
+    log.fetch("PRAGMA busy_timeout = 1", ())
+    tool = connect(tmp_path / "fleet.db", mode="rw")
+    tool.execute("BEGIN IMMEDIATE")
+    async with running(log, told) as committer:
+        ticket = committer.submit([some_entry("a")], required=True)
+        await trio.sleep(0.5)
+        assert not committer.writable
+        assert "another program holds a lock" in committer.reason
+        tool.close()
+
+        assert await ticket.wait() == [1]
+    assert told.events == list(log.read())
+    log.close()
+
+
+# --- beside the events ---------------------------------------------------------------------------------------------
+
+
+async def test_each_commit_carries_the_runs_last_word(told: Told) -> None:
+    log = MemoryLog()
+    beats = iter([Beat("run-a", 1, 1.0), Beat("run-a", 2, 2.0)])
+    async with running(log, told, beat=lambda: next(beats, None)) as committer:
+        await committer.append([some_entry("a")])
+        assert log.beats() == {"run-a": Beat("run-a", 1, 1.0)}
+        await committer.beat_alone()
+        assert log.beats() == {"run-a": Beat("run-a", 2, 2.0)}
+
+
+async def test_a_note_goes_with_the_next_commit(told: Told) -> None:
+    log = MemoryLog()
+    async with running(log, told) as committer:
+        committer.note(some_attempt("m", number=1))
+        committer.note(some_attempt("m", number=2))
+        await committer.append([some_entry("a")])
+
+        assert (log.attempts(), committer.commits) == ({"m": some_attempt("m", number=2)}, 1)
+
+
+async def test_a_note_alone_is_kept_within_a_second(told: Told, autojump_clock: MockClock) -> None:
+    log = MemoryLog()
+    async with running(log, told) as committer:
+        await wait_all_tasks_blocked()
+        committer.note(some_attempt("m"))
+        await trio.sleep(0.5)
+        committer.note(some_attempt("n"))
+        await trio.sleep(0.6)
+
+        assert set(log.attempts()) == {"m", "n"}
+
+
+async def test_notes_survive_a_failure_and_a_conflict(told: Told, autojump_clock: MockClock) -> None:
+    log = MemoryLog(fault=faults(None, "lost"))
+    async with running(log, told) as committer:
+        await committer.append([some_entry("a")])
+        committer.note(some_attempt("m"))
+        with pytest.raises(LogUnavailable):
+            await committer.append([some_entry("a", subject="other")])
+    assert set(log.attempts()) == {"m"}
+
+
+async def test_work_is_done_between_two_commits(told: Told) -> None:
+    log = MemoryLog()
+    snapshot = Snapshot("presence", 1, 1, b"leaf", b"state")
+    async with running(log, told, inline=False) as committer:
+        await committer.append([some_entry("a")])
+        await committer.between(lambda log: log.keep_snapshot(snapshot))
+
+        assert await committer.between(lambda log: log.position) == 1
+    assert log.snapshot("presence") == snapshot
+
+
+async def test_what_work_between_commits_raises_touches_nobody_else(told: Told) -> None:
+    async with running(MemoryLog(), told) as committer:
+        with pytest.raises(ZeroDivisionError):
+            await committer.between(lambda _: 1 // 0)
+        assert await committer.append([some_entry("a")]) == [1]
+
+
+async def test_what_work_between_commits_appends_is_told(told: Told) -> None:
+    async with running(MemoryLog(), told) as committer:
+        await committer.between(lambda log: log.append([some_entry("a"), some_entry("b")]))
+        await committer.append([some_entry("c")])
+
+    assert told.ids == ["a", "b", "c"]
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+async def test_closing_commits_what_is_queued(told: Told) -> None:
+    log = MemoryLog()
+    async with running(log, told) as committer:
+        committer.submit([some_entry("a")])
+        committer.note(some_attempt("m"))
+    assert (told.ids, set(log.attempts())) == (["a"], {"m"})
+
+
+async def test_a_closed_committer_takes_nothing(told: Told) -> None:
+    async with running(MemoryLog(), told) as committer:
+        pass
+    with pytest.raises(LogUnavailable, match="closing"):
+        committer.submit([some_entry("a")], required=True)
+    with pytest.raises(LogUnavailable, match="closing"):
+        await committer.between(lambda log: log.position)
