@@ -18,6 +18,9 @@ _BACKLOG: Final = 4096
 """Connections that the kernel holds for us; it cuts this at net.core.somaxconn, 4096 by default."""
 _AT_ONCE: Final = 16
 """Accepts in a row before others get their turn; a storm of stations is one long row."""
+_SEND_BUFFER: Final = 128 * 1024
+"""Bytes that the kernel holds for a station that does not read; of itself it would take some megabytes. Accepted
+sockets inherit it (socket(7))."""
 _OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE: Final = 0.1
 """Seconds to wait for a file to be closed by somebody."""
@@ -84,6 +87,7 @@ def _listener(family: int, place: tuple[object, ...]) -> socket.socket:
     try:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(place)

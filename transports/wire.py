@@ -85,6 +85,7 @@ class Wire(trio.abc.Stream):
         "_message_at",
         "_mute",
         "_out",
+        "_sending",
         "_stopped",
         "_suspects",
         "_tls",
@@ -124,6 +125,7 @@ class Wire(trio.abc.Stream):
         self._begun_at: float | None = None
         self._message_at: float | None = None
         self._waits_since: float | None = None
+        self._sending = False
         self._stopped = False
         self._mute = False
         self._broken = False
@@ -280,9 +282,13 @@ class Wire(trio.abc.Stream):
         if self._gate is None and data and is_close(data):
             self.close_seen = True
         self.write(data)
-        while self._out and not self._broken:
-            await trio.lowlevel.wait_writable(self.sock)
-            self.flush()
+        try:
+            self._sending = True
+            while self._out and not self._broken:
+                await trio.lowlevel.wait_writable(self.sock)
+                self.flush()
+        finally:
+            self._sending = False
         if self._broken:
             raise trio.BrokenResourceError
 
@@ -293,7 +299,8 @@ class Wire(trio.abc.Stream):
         """Write *data* as far as the socket takes it, behind what waits already. It never waits, and never raises."""
         if not self._mute:
             self._out += data
-            self.flush()
+            if not self._sending:  # a sender that waits goes on with this as well, once the socket takes much again
+                self.flush()
 
     def write_last(self, data: bytes) -> None:
         """Write *data*, and nothing after it."""
@@ -339,7 +346,8 @@ class Wire(trio.abc.Stream):
     def check(self, now: float) -> None:
         """End this connection if something on it takes too long."""
         bounds = self._suspects.bounds
-        self.flush()
+        if not self._sending:
+            self.flush()
         if _older(self._waits_since, now - bounds.unread_time):
             reason = f"nothing was read for {bounds.unread_time:g} s"
             self.end(Ending(side="gateway", cause="slow_reader", reason=reason))
@@ -353,6 +361,7 @@ class Wire(trio.abc.Stream):
     async def linger(self, seconds: float) -> None:
         """Close our side, and wait at most so long for the peer's: unread bytes would turn our end into a reset,
         which may overtake our last frame (RFC 9112, 9.6)."""
+        self.flush()
         try:
             if isinstance(self.sock, ssl.SSLSocket):
                 self._say_tls_is_over(self.sock)
