@@ -85,11 +85,11 @@ def run(command: Callable[[], object]) -> int:
         click.echo(f"Error: {error}", err=True)
         return exit_code(error)
     except BaseExceptionGroup as group:
-        error = _only_ours(group)
-        if error is None:
+        only = _only_ours(group)
+        if only is None:
             raise
-        click.echo(f"Error: {error}", err=True)
-        return exit_code(error)
+        click.echo(f"Error: {only}", err=True)
+        return exit_code(only)
     return result if isinstance(result, int) else 0
 
 
@@ -109,8 +109,8 @@ def _only_ours(group: BaseExceptionGroup[BaseException]) -> StationkeeperError |
     ours, others = group.split(StationkeeperError)
     if ours is None or others is not None:
         return None
-    error: BaseException = ours
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, StationkeeperError)
-    return error
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, StationkeeperError)
+    return first

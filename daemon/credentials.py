@@ -124,10 +124,9 @@ class Credentials:
         return right
 
     async def _stretch(self, salt: bytes, password: bytes) -> bytes:
-        pepper = self._pepper()
-        return await trio.to_thread.run_sync(
-            lambda: scrypt(password, salt=salt + pepper, **_SCRYPT), limiter=self._limiter
-        )
+        # Not the password itself: scrypt takes it as a key of HMAC, where zero bytes at its end make no difference.
+        digest = hmac.digest(self._pepper(), password, "sha256")
+        return await trio.to_thread.run_sync(lambda: scrypt(digest, salt=salt, **_SCRYPT), limiter=self._limiter)
 
     def _keyed(self, id: str, secret: bytes) -> bytes:
         return hmac.digest(self._pepper(), id.encode() + b"\0" + secret, "sha256")

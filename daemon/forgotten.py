@@ -13,7 +13,7 @@ from ..engine.codec import decode
 from ..engine.entry import Recorded
 from ..engine.events import DeliveryParked, DeliverySucceeded
 from ..engine.log import Log
-from ..engine.sending import Owed
+from ..engine.sending import MessageState, Owed
 from ..projections.bodies import CONFIRMED, DISABLED, OFFLINE, ONLINE, PING, message_id
 
 _TYPES = (ONLINE, OFFLINE, CONFIRMED, DISABLED, PING)
@@ -38,7 +38,7 @@ def find_forgotten(log: Log, message: str) -> Owed | None:
     type = _type_of(log, event, recorded.subject)
     if type is None:
         return None
-    state = "delivered" if isinstance(event, DeliverySucceeded) else "parked"
+    state: MessageState = "delivered" if isinstance(event, DeliverySucceeded) else "parked"
     return Owed(message, event.webhook, recorded.subject, type, event.position, event.round, state)
 
 

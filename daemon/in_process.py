@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any, cast
+from secrets import token_urlsafe
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import trio
@@ -20,8 +21,23 @@ from .requests import UrlPolicy
 from .sources import load
 from .tokens import Token, Tokens
 
-CLI = Token(name="cli", scope="admin", digest=b"")
-"""Who changes a log from the command line."""
+CLI: Final = Token(name="cli", scope="admin", digest=b"")
+"""Who changes a log from the command line, as its events name it."""
+
+
+class OneCaller(Tokens):
+    """The token of the one who calls this API: there is no other way to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secret = token_urlsafe()
+
+    @property
+    def checked(self) -> bool:
+        return True
+
+    def find(self, secret: str) -> Token | None:
+        return CLI if secret == self.secret else None
 
 
 @contextmanager
@@ -34,15 +50,17 @@ def open_log_desk(log: str) -> Iterator[LogDesk]:
     with open_book(log) as book:
         settings = load().config.webhooks
         policy = UrlPolicy(allow_http=settings.allow_http, allow_private_networks=settings.allow_private_networks)
-        # The book answers what the engine does; the API asks nothing else of it.
-        yield LogDesk(create_app(cast(Engine, book), Registrar(book, policy=policy), Tokens()))
+        caller = OneCaller()
+        # The book answers what the API asks of an engine.
+        yield LogDesk(create_app(cast(Engine, book), Registrar(book, policy=policy), tokens=caller), caller.secret)
 
 
 class LogDesk:
     """An API that is called, not connected to."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, secret: str) -> None:
         self._app = app
+        self._secret = secret
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         content = b"" if body is None else json.dumps(body).encode()
@@ -64,27 +82,27 @@ class LogDesk:
             else:
                 parts.append(message.get("body", b""))
 
-        await self._app(_scope(method, path, content), receive, send)
+        await self._app(self._scope(method, path, content), receive, send)
         return status, b"".join(parts)
 
-
-def _scope(method: str, path: str, content: bytes) -> dict[str, Any]:
-    route, _, query = path.partition("?")
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": unquote(route),
-        "raw_path": route.encode("ascii"),
-        "query_string": query.encode("ascii"),
-        "root_path": "",
-        "headers": [
-            (b"host", b"localhost"),
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-        ],
-        "client": ("127.0.0.1", 0),
-        "server": ("localhost", 80),
-    }
+    def _scope(self, method: str, path: str, content: bytes) -> dict[str, Any]:
+        route, _, query = path.partition("?")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(route),
+            "raw_path": route.encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "root_path": "",
+            "headers": [
+                (b"host", b"localhost"),
+                (b"authorization", f"Bearer {self._secret}".encode()),
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(content)).encode()),
+            ],
+            "client": ("127.0.0.1", 0),
+            "server": ("localhost", 80),
+        }

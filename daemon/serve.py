@@ -77,7 +77,7 @@ class Daemon:
             allow_http=config.webhooks.allow_http, allow_private_networks=config.webhooks.allow_private_networks
         )
         self._tokens = Tokens(config.http.token_file if config.http.token_file.exists() else None)
-        check_exposure(str(config.http.listen), self._tokens)
+        check_exposure(config.http.listen, self._tokens)
         stations = config.stations
         self._tls = _tls(config)
         self._standing = read_standing(config.webhook, self._policy)
@@ -139,7 +139,7 @@ class Daemon:
             self._admission.attach(engine, registrar.credentials)
             registrar.sweep(engine.secrets.ids())
             await bring_into_line(engine, registrar, self._standing)
-            front.app = create_app(engine, registrar, self._tokens)
+            front.app = create_app(engine, registrar, tokens=self._tokens)
             self._announce(engine, server)
             # What stands by now stands for long: collections need not walk it.
             gc.collect()

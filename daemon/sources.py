@@ -238,6 +238,10 @@ def _tuple(value: object, wanted: Any) -> tuple[object, ...]:
     return tuple(_converter.structure(item, get_args(wanted)[0]) for item in value)
 
 
+def _origin(wanted: Any) -> object:
+    return get_origin(wanted)
+
+
 def _make_converter() -> Converter:
     converter = Converter()
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
@@ -247,8 +251,8 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(Address, lambda value, _: parse_address(value))
     converter.register_structure_hook(Path, _path)
     converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (Path, NoneType), _optional_path)
-    converter.register_structure_hook_func(lambda wanted: get_origin(wanted) is Literal, _one_of)
-    converter.register_structure_hook_func(lambda wanted: get_origin(wanted) is tuple, _tuple)
+    converter.register_structure_hook_func(lambda wanted: _origin(wanted) is Literal, _one_of)
+    converter.register_structure_hook_func(lambda wanted: _origin(wanted) is tuple, _tuple)
     return converter
 
 

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 COLUMNS = ("id", "online", "observed", "protocol", "lastConnectAt", "lastDisconnectAt", "name", "site")
 
 
-class DurationType(click.ParamType):
+class DurationType(click.ParamType[float]):
     """A duration on the command line, in seconds."""
 
     name = "duration"
