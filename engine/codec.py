@@ -37,7 +37,12 @@ def seal(
     actor: str = "",
     private: bytes = b"",
 ) -> Entry:
-    """Put an event into its envelope, ready for a log."""
+    """Put an event into its envelope, ready for a log.
+
+    Raises:
+        UnreadableEvent: it bears a value that could not be read back (a float that is no number, a wrong type). A log
+            is for ever, and what a projection cannot read stops it: better that the caller fails.
+    """
     entry = Entry(
         id=id,
         at=at,
@@ -52,6 +57,7 @@ def seal(
         salt=token_bytes(16) if private else b"",
         leaf=b"",
     )
+    decode(entry)
     return msgspec.structs.replace(entry, leaf=leaf(entry))
 
 
@@ -76,6 +82,10 @@ def _decode_other_schema(recorded: Recorded | Entry) -> Event:
     if known is None or recorded.schema > known.schema:
         return Unknown(written_kind=recorded.kind, written_schema=recorded.schema)
     body = _parse(recorded.body)
-    for schema in range(recorded.schema, known.schema):
-        body = UPCASTERS[recorded.kind, schema](body)
+    try:
+        for schema in range(recorded.schema, known.schema):
+            body = UPCASTERS[recorded.kind, schema](body)
+    except Exception as error:
+        # Upcasters are written for what was once released; they may trip over anything else in any way.
+        raise msgspec.ValidationError(f"it cannot be brought to schema {known.schema} ({error!r})") from error
     return msgspec.convert(body, known)
