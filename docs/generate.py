@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -11,9 +12,16 @@ from typing import Any
 
 import attrs
 import click
+import trio
 
 from stationkeeper.daemon import cli, config, units
-from stationkeeper.engine import events
+from stationkeeper.daemon.api.app import create_app
+from stationkeeper.daemon.registrar import Registrar
+from stationkeeper.daemon.requests import UrlPolicy
+from stationkeeper.daemon.tokens import Tokens
+from stationkeeper.engine import events, open_engine
+from stationkeeper.engine.log.memory import MemoryLog
+from stationkeeper.projections import outbox, presence, registry, webhooks
 
 REFERENCE = Path(__file__).parent / "reference"
 CONTEXT: dict[str, Any] = {"terminal_width": 100, "help_option_names": ["-h", "--help"]}
@@ -163,10 +171,112 @@ def commands(context: click.Context) -> Iterator[tuple[str, click.Context]]:
             yield from commands(click.Context(command, info_name=name, parent=context, **CONTEXT))
 
 
+def http_page() -> str:
+    """Every route of the OpenAPI document that the daemon serves."""
+    document = trio.run(openapi)
+    lines = [
+        "# HTTP API",
+        "",
+        "JSON over HTTP/1.1. The daemon serves what follows as an OpenAPI document at `/openapi.json` and as a page at"
+        " `/docs`; its dashboard is at `/`.",
+        "",
+        "With a token file, requests bear `Authorization: Bearer <token>`: `read` tokens may ask, `admin` tokens may"
+        " change. Without one, the API listens on loopback only and answers whoever is on the machine. Errors are"
+        ' problem documents (RFC 9457). Lists come in pages: `{"data": [...], "next": "<cursor>" | null}`. Times'
+        " are RFC 3339, in UTC.",
+        "",
+    ]
+    for path, routes in document["paths"].items():
+        for method, operation in routes.items():
+            lines += [
+                f"## {method.upper()} {path}",
+                "",
+                f"{operation['summary']}. {operation.get('description', '')}",
+                "",
+            ]
+            lines += _parameters(operation) + _exchange(operation)
+    lines += ["## Objects", ""]
+    for name, schema in document["components"]["schemas"].items():
+        lines += [f"### {name}", "", " ".join(schema.get("description", "").split()), "", *_properties(schema)]
+    return NOTICE + "\n".join(lines)
+
+
+def _parameters(operation: dict[str, Any]) -> list[str]:
+    rows = [
+        (f"`{one['name']}`", one["in"], _type(one["schema"]), one.get("description", ""))
+        for one in operation.get("parameters", ())
+    ]
+    return [*table(("parameter", "in", "type", "meaning"), rows), ""] if rows else []
+
+
+def _exchange(operation: dict[str, Any]) -> list[str]:
+    """What is sent, and what comes back."""
+    lines = [f"Body: {_content(operation['requestBody'])}.", ""] if "requestBody" in operation else []
+    answers = [f"`{code}` {_content(answer)}" for code, answer in operation["responses"].items() if code != "default"]
+    return [*lines, f"Answer: {', '.join(answers)}.".replace(" .", "."), ""]
+
+
+def _content(part: dict[str, Any]) -> str:
+    return " or ".join(_type(one.get("schema", {})) or f"`{kind}`" for kind, one in part.get("content", {}).items())
+
+
+def _properties(schema: dict[str, Any]) -> list[str]:
+    rows = [(f"`{name}`", _type(one), one.get("description", "")) for name, one in schema.get("properties", {}).items()]
+    return [*table(("field", "type", "meaning"), rows), ""] if rows else []
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return " or ".join(f"`{json.dumps(one)}`" for one in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    return str(schema.get("type", ""))
+
+
+async def openapi() -> dict[str, Any]:
+    """Ask the daemon's application for its OpenAPI document, without any socket."""
+    told: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    async with open_engine(MemoryLog(), projections=[presence, registry, webhooks, outbox], inline=True) as engine:
+        app = create_app(engine, Registrar(engine, policy=UrlPolicy()), tokens=Tokens())
+        await app(
+            {
+                "type": "http",
+                "asgi": {"version": "3.0"},
+                "http_version": "1.1",
+                "method": "GET",
+                "scheme": "http",
+                "path": "/openapi.json",
+                "raw_path": b"/openapi.json",
+                "root_path": "",
+                "query_string": b"",
+                "headers": [(b"host", b"localhost")],
+                "client": ("127.0.0.1", 1),
+                "server": ("localhost", 80),
+            },
+            receive,
+            send,
+        )
+    document: dict[str, Any] = json.loads(b"".join(message.get("body", b"") for message in told))
+    return document
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "configuration.md": configuration_page,
     "commands.md": commands_page,
+    "http-api.md": http_page,
 }
 """The pages that this writes, in docs/reference."""
 
