@@ -188,16 +188,13 @@ def http_page() -> str:
     ]
     for path, routes in document["paths"].items():
         for method, operation in routes.items():
-            lines += [
-                f"## {method.upper()} {path}",
-                "",
-                f"{operation['summary']}. {operation.get('description', '')}",
-                "",
-            ]
+            summary = operation["summary"].rstrip(".?")
+            lines += [f"## {method.upper()} {path}", "", f"{summary}. {operation.get('description', '')}".rstrip(), ""]
             lines += _parameters(operation) + _exchange(operation)
     lines += ["## Objects", ""]
     for name, schema in document["components"]["schemas"].items():
-        lines += [f"### {name}", "", " ".join(schema.get("description", "").split()), "", *_properties(schema)]
+        text = " ".join(schema.get("description", "").split())
+        lines += [f"### {name}", "", *([text, ""] if text else []), *_properties(schema)]
     return NOTICE + "\n".join(lines)
 
 
