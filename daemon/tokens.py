@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -11,6 +12,7 @@ from typing import Literal, TypeAlias, cast
 from attrs import field, frozen
 
 from ..engine.errors import WrongSetting
+from .units import Address
 
 Scope: TypeAlias = Literal["read", "admin"]
 
@@ -50,6 +52,9 @@ class Tokens:
         self._tokens: list[Token] = []
         self.reload()
 
+    def __iter__(self) -> Iterator[Token]:
+        return iter(self._tokens)
+
     @property
     def checked(self) -> bool:
         """Whether there is a file, so that a token is asked for."""
@@ -74,16 +79,16 @@ class Tokens:
         return found
 
 
-def check_exposure(listen: str, tokens: Tokens) -> None:
+def check_exposure(listen: Address, tokens: Tokens) -> None:
     """Make sure that an API which asks nobody for a token can be reached from this machine alone.
 
     Raises:
         WrongSetting: *listen* is no loopback address, and there is no token file.
     """
-    if not tokens.checked and not is_loopback(listen.rpartition(":")[0]):
+    if not tokens.checked and not is_loopback(listen.host):
         raise WrongSetting(
-            f"[http] listen = {listen!r} would let everybody who reaches it change everything, because there is no "
-            "[http] token_file: name one (lines `admin TOKEN`, `read TOKEN`), or listen on 127.0.0.1"
+            f'[http] listen = "{listen}" would let everybody who reaches it change everything, because there is no '
+            "[http] token_file: write one (lines `admin TOKEN`, `read TOKEN`), or listen on 127.0.0.1"
         )
 
 

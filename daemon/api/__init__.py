@@ -1,0 +1,1 @@
+"""The HTTP API and the dashboard, as one ASGI application over a running engine; `app` makes it."""

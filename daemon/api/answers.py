@@ -1,0 +1,121 @@
+"""Answers: JSON, pages of a list, and problems."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...engine.errors import Conflict, FellBehind, LogUnavailable
+from ..errors import AlreadyThere, Invalid, NotFound, Refused, StillPending
+from ..problems import problem
+
+LOG_RETRY: Final = 10
+"""Seconds until a client should try again while the log cannot be written."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def json_answer(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with JSON that nobody may keep: the truth of a moment ago is not the truth."""
+    return Response(
+        _encode(content),
+        status,
+        headers={"cache-control": "no-store", **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def problem_answer(status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: object) -> Response:
+    """Answer with a problem document (RFC 9457)."""
+    return Response(
+        problem(status, detail, **more),
+        status,
+        headers={"cache-control": "no-store", **(headers or {})},
+        media_type="application/problem+json",
+    )
+
+
+def page(data: Sequence[object], next: str | None) -> dict[str, object]:
+    """Return a page of a list; *next* is the cursor of the one after it."""
+    return {"data": data, "next": next}
+
+
+def page_of_ids(ids: Iterable[str], cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+    """Return the ids of one page, in order, and the cursor of the next: pages stay true while ids come and go.
+
+    Raises:
+        Invalid: it is no cursor of ours.
+    """
+    after = _read_cursor(cursor) if cursor else ""
+    found = nsmallest(limit + 1, (id for id in ids if id > after))
+    return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
+
+
+def _write_cursor(id: str) -> str:
+    return urlsafe_b64encode(id.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> str:
+    try:
+        return urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+    except (Base64Error, ValueError):
+        raise Invalid("cursor", f"{cursor[:40]!r} is none of ours; take `next` of the page before") from None
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Let every error that an endpoint may meet be answered as a problem document."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _unprocessable)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(LogUnavailable, _log_unavailable)
+    app.add_exception_handler(Conflict, _conflict)
+    app.add_exception_handler(FellBehind, _log_unavailable)
+    app.add_exception_handler(Exception, _ours)
+
+
+_STATUS: Final[dict[type[Refused], int]] = {NotFound: 404, AlreadyThere: 409, StillPending: 409, Invalid: 422}
+
+
+async def _http(request: Request, error: Any) -> Response:
+    details = {404: f"There is nothing at {request.url.path}.", 405: f"{request.method} is not for this path."}
+    return problem_answer(error.status_code, details.get(error.status_code, error.detail), headers=error.headers)
+
+
+async def _unprocessable(request: Request, error: Any) -> Response:
+    # Never the input itself: it may hold a password.
+    errors = [{"field": _field(item["loc"]), "message": item["msg"]} for item in error.errors()]
+    said = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
+    return problem_answer(422, said, errors=errors)
+
+
+def _field(place: Sequence[object]) -> str:
+    return ".".join(str(step) for step in place if step not in ("body", "query", "path")) or "body"
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    if isinstance(error, Invalid):
+        return problem_answer(422, str(error), errors=[{"field": error.field, "message": str(error)}])
+    return problem_answer(_STATUS[type(error)], str(error))
+
+
+async def _log_unavailable(request: Request, error: Any) -> Response:
+    detail = "The log cannot be written or read for now; what was asked may or may not have been recorded."
+    return problem_answer(503, detail, headers={"retry-after": str(LOG_RETRY)}, reason="log_unavailable")
+
+
+async def _conflict(request: Request, error: Any) -> Response:
+    return problem_answer(409, str(error))
+
+
+async def _ours(request: Request, error: Any) -> Response:
+    return problem_answer(500, "This is a fault of ours, and it was logged.")

@@ -1,0 +1,211 @@
+"""Stations: listed, shown as of now or of any moment, registered, changed, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import trio
+from fastapi import APIRouter, Query
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...engine import Engine
+from ...engine.clock import parse_time, rfc3339
+from ...engine.events import PingSettings
+from ...engine.fold import Fold
+from ...engine.log import Log
+from ...projections import presence, registry
+from ...projections.chargestation import chargestation
+from ...projections.fleet import Fleet
+from ...projections.registry import Registry
+from ..errors import Invalid, NotFound
+from ..registrar import Registrar
+from ..requests import KEEP, NewStation, StationChanges
+from . import shapes
+from .answers import json_answer, page, page_of_ids
+from .paths import encoded
+
+REPLAYS: Final = trio.CapacityLimiter(2)
+"""Replays at once: each keeps a thread busy for as long as the log is long, and the committer needs one, too."""
+LISTED: Final = 1_000
+"""Stations on one page, at most."""
+
+_AT: Final = {
+    "name": "at",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "As of this position, or of this time (RFC 3339): the last event at or before it.",
+}
+
+
+class BareRoute(APIRoute):
+    """A route whose endpoint is called with the request alone, a third of the cost; its parameters are written out."""
+
+    def get_route_handler(self) -> Any:
+        return self.endpoint
+
+
+def known(engine: Engine, id: str) -> bool:
+    """Return whether there is such a station: registered, or let in openly.
+
+    A station that was removed is gone as soon as it is offline; its history stays.
+    """
+    registered = engine.state(registry)
+    if id in registered:
+        return True
+    station = engine.state(presence).get(id)
+    return station is not None and (station.online or id not in registered.removed)
+
+
+def shown(engine: Engine, id: str) -> dict[str, object]:
+    """Return the object of a station as of now, with what the gateway that holds it sees.
+
+    Raises:
+        NotFound: there is no such station.
+    """
+    found = chargestation(engine.state(presence), engine.state(registry), id) if known(engine, id) else None
+    if found is None:
+        raise NotFound(f"there is no station {id!r}")
+    live = engine.connection(id)
+    if live is not None and not live.over:
+        found["live"] = {
+            "lastMessageAt": rfc3339(live.alive_at),
+            "rttMs": None if live.rtt is None else round(live.rtt * 1000, 3),
+            "remote": live.arrival.remote,
+        }
+    return found
+
+
+def shown_as_of(log: Log, id: str, moment: str) -> dict[str, object]:
+    """Replay a log up to a moment, and return the object of a station as of then. Takes as long as the log is long.
+
+    Raises:
+        Invalid: the moment is none.
+        NotFound: there was no such station.
+    """
+    position = position_of(log, moment)
+    fold, at = Fold([presence, registry]), None
+    for recorded in log.read(until=position, kinds=presence.kinds | registry.kinds):
+        # Of the events of stations only this one's; of gateways, all.
+        if recorded.subject in ("", id):
+            fold.advance(recorded)
+    for recorded in log.read(position - 1, until=position):
+        at = rfc3339(recorded.at)
+    found = chargestation(fold.state(presence), fold.state(registry), id)
+    if found is None:
+        raise NotFound(f"there was no station {id!r} as of position {position}")
+    return {**found, "asOf": {"position": position, "at": at}}
+
+
+def position_of(log: Log, moment: str, *, name: str = "at", before: bool = False) -> int:
+    """Return the position that a moment means: itself, or the last one whose time is at or before it.
+
+    With *before* a time means the last position before it.
+
+    Raises:
+        Invalid: it is neither a position of the log nor a time.
+    """
+    if moment.isascii() and moment.isdigit():
+        if len(moment) > 18 or int(moment) > log.position:
+            raise Invalid(name, f"position {moment[:20]} has not been written; the log ends at {log.position}")
+        return int(moment)
+    try:
+        # The "+" of an offset arrives as a space where it was not encoded.
+        return log.position_at(parse_time(moment.replace(" ", "+") if "T" in moment else moment) - before)
+    except ValueError as error:
+        raise Invalid(name, f"{error}; or give a position") from None
+
+
+def actor(request: Request) -> str:
+    """Return whom an event names as its actor."""
+    return str(request.scope["token"].name)
+
+
+def chargestations(engine: Engine, registrar: Registrar) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["chargestations"])
+
+    @router.get("/chargestations", summary="List stations", response_model=shapes.Chargestations)
+    async def list_stations(
+        online: bool | None = None,
+        limit: Annotated[int, Query(ge=1, le=LISTED)] = 100,
+        cursor: str | None = None,
+    ) -> Response:
+        """Stations in the order of their ids."""
+        fleet, registered = engine.state(presence), engine.state(registry)
+        ids, next = page_of_ids(_listed(engine, fleet, registered, online), cursor, limit)
+        return json_answer(page([shown(engine, id) for id in ids], next))
+
+    @router.post("/chargestations", status_code=201, summary="Register a station",
+                 response_model=shapes.ChargestationCreated)  # fmt: skip
+    async def register(request: Request, given: shapes.StationGiven) -> Response:
+        """A generated password is in this answer, and in none after it."""
+        fields = given.model_dump(exclude={"liveness"})
+        wanted = NewStation(**fields, liveness=_liveness(given.liveness))
+        made = await registrar.register(wanted, actor=actor(request))
+        answer = shown(engine, given.id)
+        if made.password is not None:
+            answer["password"] = made.password
+        return json_answer(answer, 201, {"location": "/chargestations/" + encoded(given.id)})
+
+    async def show(request: Request) -> Response:
+        """The double check that the webhooks' documentation recommends, or the state as of any moment."""
+        id, moment = request.path_params["id"], request.query_params.get("at")
+        if moment is None:
+            return json_answer(shown(engine, id))
+        return json_answer(await trio.to_thread.run_sync(_replay, engine, id, moment, limiter=REPLAYS))
+
+    router.add_api_route("/chargestations/{id:id}", show, methods=["GET"], summary="Show a station",
+                         response_model=shapes.Chargestation, openapi_extra={"parameters": [_ID, _AT]},
+                         route_class_override=BareRoute)  # fmt: skip
+
+    @router.patch("/chargestations/{id:id}", summary="Change a station", response_model=shapes.ChargestationCreated)
+    async def update(request: Request, id: str, given: shapes.StationChangesGiven) -> Response:
+        """What is left out stays as it is. A new password ends the connection that used the old one."""
+        answer: dict[str, object] = {}
+        if given.model_fields_set - {"overlap"}:
+            made = await registrar.update(id, _changes(given), actor=actor(request))
+            if made.password is not None:
+                answer["password"] = made.password
+        return json_answer({**shown(engine, id), **answer})
+
+    @router.delete("/chargestations/{id:id}", status_code=204, summary="Remove a station")
+    async def remove(request: Request, id: str) -> Response:
+        """Its connection is dropped; its history stays."""
+        await registrar.remove(id, actor=actor(request))
+        return Response(status_code=204)
+
+    return router
+
+
+_ID: Final = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _replay(engine: Engine, id: str, moment: str) -> dict[str, object]:
+    with engine.reader() as log:
+        return shown_as_of(log, id, moment)
+
+
+def _listed(engine: Engine, fleet: Fleet, registered: Registry, online: bool | None) -> list[str]:
+    if online:
+        return [id for id, station in fleet.items() if station.online]
+    ids = [id for id in fleet if known(engine, id)] + [id for id in registered if id not in fleet]
+    if online is None:
+        return ids
+    return [id for id in ids if id not in fleet or not fleet[id].online]
+
+
+def _liveness(given: shapes.LivenessGiven | None) -> PingSettings | None:
+    return None if given is None else PingSettings(**given.model_dump())
+
+
+def _changes(given: shapes.StationChangesGiven) -> StationChanges:
+    named: Mapping[str, Any] = {name: getattr(given, name) for name in given.model_fields_set}
+    for name in ("password", "security", "name", "site"):
+        if name in named and named[name] is None:
+            raise Invalid(name, "null is no value; leave it out to keep what is there")
+    liveness = _liveness(given.liveness) if "liveness" in named else KEEP
+    return StationChanges(**{**named, "liveness": liveness})

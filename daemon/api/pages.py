@@ -1,0 +1,62 @@
+"""Pages: rendered here, whole, with everything that they need in them; nothing is loaded from anywhere else."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...engine.clock import rfc3339
+from ..words import ago, clock, count, duration, number
+from .paths import encoded
+
+_HOME: Final = Path(__file__).parents[1]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HOME / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        encoded=encoded, instant=rfc3339, clock=clock, ago=ago, duration=duration, count=count, number=number
+    )
+    environment.globals["style"] = _asset("dashboard.css")
+    environment.globals["script"] = _asset("dashboard.js")
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    return Markup((_HOME / "static" / name).read_text(encoding="utf-8"))
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template, or a part of a page."""
+    return _environment().get_template(template).render(**values)
+
+
+def render_page(template: str, request: Request, *, status: int = 200, **values: Any) -> Response:
+    """Answer with a page that may load nothing, and whose only script and style are its own."""
+    nonce = token_urlsafe(16)
+    policy = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
+        "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    headers = {
+        "content-security-policy": policy,
+        "cache-control": "no-store",
+        "referrer-policy": "same-origin",
+        "x-content-type-options": "nosniff",
+    }
+    page = render(template, nonce=nonce, path=request.url.path, **values)
+    return Response(page, status, headers=headers, media_type="text/html")

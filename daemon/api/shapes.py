@@ -1,0 +1,273 @@
+"""What the API is given and gives, as the OpenAPI document describes it.
+
+Answers are encoded straight from what was folded; the models of answers only describe them, and tests compare.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..units import parse_duration
+
+
+def _seconds(value: object) -> object:
+    return None if value is None else parse_duration(value)
+
+
+def _security_type(value: Any) -> object:
+    return value.get("type") if isinstance(value, dict) else value
+
+
+Duration = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)]
+"""Seconds, or a text such as `"25s"`."""
+Security = Annotated[str, BeforeValidator(_security_type, json_schema_input_type=str | dict[str, str])]
+"""`basic` or `none`; also as the Chargestation has it: `{"type": "basic"}`."""
+
+
+class Given(BaseModel):
+    """The base of what is given: a key that is not known is an error, not a wish that nobody hears."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LivenessGiven(Given):
+    """How a station is watched where that differs from the gateway's settings."""
+
+    ping_interval: Duration | None = Field(None, description="Seconds of silence until a ping; 0: never ping.")
+    ping_timeout: Duration | None = Field(None, description="Seconds that a ping may go unanswered.")
+    silence: Duration | None = Field(None, description="Seconds that a station that is never pinged may be silent.")
+
+
+class StationGiven(Given):
+    """A station to be registered."""
+
+    id: str = Field(description="As it stands in the URL that the station dials, decoded.", examples=["CP-7"])
+    password: str | None = Field(None, description="Text, or a key in hex digits.")
+    generate: bool = Field(False, description="Draw a key; the answer shows it, this once.")
+    protocol: str | None = Field(None, description="The subprotocol to take it for if it offers none.")
+    security: Security | None = None
+    name: str = ""
+    site: str = ""
+    liveness: LivenessGiven | None = None
+
+
+class StationChangesGiven(Given):
+    """Changes to a station; what is left out stays as it is."""
+
+    password: str | None = None
+    generate: bool = False
+    overlap: Duration = Field(0.0, description="Seconds for which the password before stays good beside a new one.")
+    protocol: str | None = None
+    security: Security | None = None
+    name: str | None = None
+    site: str | None = None
+    liveness: LivenessGiven | None = None
+
+
+class WebhookGiven(Given):
+    """A subscription to be made."""
+
+    url: str = Field(examples=["https://example.com/hook"])
+    events: list[str] = Field(["chargestation.online", "chargestation.offline"], description="Types of messages.")
+    stations: list[str] = Field(["*"], description="Patterns of station ids, as a shell's.")
+    initial: Literal["none", "state"] = Field("none", description="state: first, the state of each station.")
+    name: str = ""
+    secret: str | None = Field(None, description="whsec_...; drawn if none is given.")
+
+
+class WebhookChangesGiven(Given):
+    """Changes to a subscription; what is left out stays as it is."""
+
+    url: str | None = None
+    events: list[str] | None = None
+    stations: list[str] | None = None
+    name: str | None = None
+
+
+class RotationGiven(Given):
+    """How a signing secret is replaced."""
+
+    secret: str | None = Field(None, description="whsec_...; drawn if none is given.")
+    at_once: bool = Field(False, description="The one before signs no more; for one that leaked.")
+
+
+class RangeGiven(Given):
+    """Which messages are owed again: those whose causes lie between, both ends included."""
+
+    since: int | str = Field(description="A position, or a time as in RFC 3339.")
+    until: int | str | None = Field(None, description="The same; without it, up to now.")
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+Time = Annotated[str, Field(examples=["2026-11-22T09:00:00.000000Z"])]
+
+
+class Answer(BaseModel):
+    """The base of what is answered. Fields may be added; clients pass over those that they do not know."""
+
+
+class SecurityShown(Answer):
+    type: str
+
+
+class ConnectionShown(Answer):
+    id: str
+    openedAt: Time  # noqa: N815  the contract's names
+
+
+class DisconnectShown(Answer):
+    cause: str
+    code: int | None
+    reason: str
+    side: Literal["station", "gateway", "network"] | None
+    lastAliveAt: Time  # noqa: N815
+    detectedAt: Time  # noqa: N815
+
+
+class LiveShown(Answer):
+    """What the gateway that holds the connection sees now; never in a webhook, never as of a moment."""
+
+    lastMessageAt: Time  # noqa: N815
+    rttMs: float | None  # noqa: N815
+    remote: str
+
+
+class AsOf(Answer):
+    """Which moment an answer is of."""
+
+    position: int
+    at: Time | None = Field(description="The time of the event at that position; none before the first.")
+
+
+class Chargestation(Answer):
+    id: str
+    object: Literal["chargestation"]
+    endpoint: str
+    connection_url: str
+    name: str
+    site: str
+    online: bool
+    observed: bool = Field(description="False: the flag is the last reported one, and no gateway sees the station.")
+    protocol: str | None
+    security: SecurityShown
+    lastConnectAt: Time | None  # noqa: N815
+    lastDisconnectAt: Time | None  # noqa: N815
+    lastMessageAt: Time | None = Field(description="The newest recorded proof of life.")  # noqa: N815
+    createdAt: Time | None  # noqa: N815
+    updatedAt: Time | None  # noqa: N815
+    version: int = Field(description="Counts the flips of `online`, for ever.")
+    position: int = Field(description="Of the event behind the present state.")
+    connection: ConnectionShown | None
+    disconnect: DisconnectShown | None
+    live: LiveShown | None = None
+    asOf: AsOf | None = Field(None, description="Only in answers with `at`.")  # noqa: N815
+
+
+class ChargestationCreated(Chargestation):
+    password: str | None = Field(None, description="The generated key, shown this once.")
+
+
+class Chargestations(Answer):
+    data: list[Chargestation]
+    next: str | None
+
+
+class EventShown(Answer):
+    position: int
+    id: str
+    at: Time
+    kind: str
+    schema_: int = Field(alias="schema")
+    subject: str
+    gateway: str
+    run: str
+    actor: str
+    body: dict[str, Any]
+
+
+class Events(Answer):
+    data: list[EventShown]
+    next: str | None
+    position: int = Field(description="How far this answer has looked; ask for what comes `after` it.")
+
+
+class DisabledShown(Answer):
+    reason: str
+    since: Time
+    status: int | None
+    at: Time
+
+
+class OwedShown(Answer):
+    """How many messages are in each state; of the settled ones, those remembered."""
+
+    pending: int
+    parked: int
+    skipped: int
+
+
+class AttemptShown(Answer):
+    message: str
+    subject: str
+    at: Time
+    number: int
+    outcome: str
+    status: int | None
+    error: str
+    latencyMs: float  # noqa: N815
+
+
+class Webhook(Answer):
+    id: str
+    object: Literal["webhook"]
+    url: str
+    events: list[str]
+    stations: list[str]
+    initial: Literal["none", "state"]
+    name: str
+    state: Literal["active", "failing", "paused", "disabled"]
+    disabled: DisabledShown | None
+    owed: OwedShown
+    lastAcceptedAt: Time | None  # noqa: N815
+    answers: list[AttemptShown] = Field(description="The newest ones that this process saw, newest first.")
+    createdAt: Time  # noqa: N815
+    updatedAt: Time  # noqa: N815
+
+
+class WebhookWithSecret(Webhook):
+    secret: str = Field(description="whsec_..., shown this once.")
+
+
+class Webhooks(Answer):
+    data: list[Webhook]
+    next: str | None
+
+
+class MessageShown(Answer):
+    id: str
+    object: Literal["message"]
+    webhook: str
+    subject: str
+    type: str
+    position: int = Field(description="Of the event that caused it.")
+    round: int
+    state: Literal["pending", "delivered", "parked", "skipped", "cancelled"]
+    attempts: int = Field(description="Failed ones of a pending message.")
+    nextAttemptAt: Time | None  # noqa: N815
+
+
+class Messages(Answer):
+    data: list[MessageShown]
+    next: str | None
+
+
+class Problem(Answer):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
