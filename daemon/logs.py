@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from collections.abc import MutableMapping
+from typing import Any, Final
 
 import structlog
+
+_HEAD: Final = {"at": 0, "level": 1, "event": 2}
 
 
 def configure() -> None:
@@ -40,5 +43,10 @@ def configure() -> None:
 
 def _rendering() -> list[Any]:
     if sys.stderr.isatty():
-        return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        return [structlog.dev.ConsoleRenderer(timestamp_key="at")]
+    return [structlog.processors.dict_tracebacks, _head_first, structlog.processors.JSONRenderer()]
+
+
+def _head_first(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put what every line has before what only this one has: lines are read by people, too."""
+    return {key: event[key] for key in sorted(event, key=lambda key: _HEAD.get(key, len(_HEAD)))}
