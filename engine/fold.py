@@ -97,7 +97,7 @@ class Fold:
         self.leaf = b""
         """Of that event."""
         self.passed_over: Counter[str] = Counter()
-        """How many events of each kind that this release does not know went by."""
+        """How many events of each kind that no projection here folds went by, known to this release or not."""
         self._states: dict[str, Any] = {projection.name: projection.initial() for projection in self.projections}
         self._releases: dict[str, str] = {}
         self._by_kind: dict[str, list[Projection[Any, Any]]] = {}

@@ -35,7 +35,7 @@ class Message(msgspec.Struct, frozen=True):
 
     owed: Owed
     scene: Scene | None
-    """None: it was asked for again after the state had forgotten it; the log still tells (`Outbox.recall`)."""
+    """None: it was asked for again after the state had forgotten it; the log still tells (`outbox.recall`)."""
 
 
 class KeptBox(msgspec.Struct, frozen=True):

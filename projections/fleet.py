@@ -131,6 +131,10 @@ class Fleet(Mapping[str, Station]):
         known = self._stations.get(station)
         return (known is None or known.state != "held") and self.watching
 
+    def known(self, station: str) -> Station:
+        """Return a station; one that was never let in is offline, at version 0."""
+        return self._stations.get(station) or Station(id=station)
+
     def running(self, run: str) -> Run | None:
         """Return a run that has started and not ended."""
         found = self.runs.get(run)

@@ -135,9 +135,10 @@ def recall(records: Iterable[Recorded], message: Owed) -> bytes:
         if recorded.position > message.position:
             break
         replay.advance(recorded)
-        if recorded.position == message.position:
-            return replay.state(outbox).body(message)
-    raise LookupError(f"the log derives no message {message.id} at position {message.position}")
+    try:
+        return replay.state(outbox).body(message)
+    except LookupError:
+        raise LookupError(f"the log derives no message {message.id} at position {message.position}") from None
 
 
 # --- the fold --------------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ _ROWS: Final[dict[tuple[str, str], tuple[Row, ...]]] = {
 
 def _meet(fleet: Fleet, station: str, case: Case[Any]) -> tuple[Change | None, str]:
     """Let a station meet an event; return what changed, and why the event was odd."""
-    before = fleet.get(station) or Station(id=station)
+    before = fleet.known(station)
     for row in _ROWS[before.state, case.recorded.kind]:
         if row.when(before, case):
             now = row.then(before, case)

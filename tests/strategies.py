@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
 from stationkeeper.engine import events as e
+from stationkeeper.engine.codec import decode
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Fold
 from stationkeeper.engine.sending import Owed
@@ -148,13 +149,18 @@ def _deliveries(history: list[Recorded]) -> SearchStrategy[tuple[e.Event, str]]:
 
     def deliver(kind: int, cause: Recorded | None, webhook: str, type: str, station: str, round: int) -> e.Event:
         causing, position = ("", 0) if cause is None else (cause.id, cause.position)
-        id = message_id(webhook, causing, type, station)
-        if kind == 0:
-            return e.DeliveryRequested(message=id, webhook=webhook, type=type, position=position, round=round)
-        outcome = {"message": id, "webhook": webhook, "position": position, "round": round, "attempts": 1}
-        if kind == 1:
-            return e.DeliveryParked(**outcome, attempted_at=START, latency=0.1, reason="gone")
-        return e.DeliverySucceeded(**outcome, status=200, attempted_at=START, latency=0.1)
+        message = Owed(
+            message_id(webhook, causing, type, station),
+            webhook,
+            station,
+            type,
+            position,
+            round - (kind == 0),
+            "pending",
+        )
+        story = History()
+        tell = (story.requested, story.parked, story.delivered)[kind]
+        return decode(tell(message))
 
     causes = st.sampled_from(history) if history else st.none()
     return stations.flatmap(
@@ -323,7 +329,7 @@ class World:
             message
             for webhook in sorted(self.subscribed)
             for box_state in ("parked", "skipped", "delivered")
-            for message in state.messages(webhook, box_state)  # type: ignore[arg-type]
+            for message in state.messages(webhook, box_state)
         ]
 
     def possible(self) -> list[Callable[[], None]]:

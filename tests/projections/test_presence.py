@@ -157,7 +157,8 @@ def test_a_late_close_changes_nothing(history: list[Recorded], cause: e.Cause, d
         again.closed(station, connection, cause)
         again.timed_out(station, connection)
 
-        assert dict(fold(presence, again)) == dict(fleet)
+        after = fold(presence, again)
+        assert dict(after) == dict(fleet)
 
 
 @given(history=histories())

@@ -1,0 +1,555 @@
+"""The outbox, rule by rule (O1 to O14 of semantics 6). Whole lives of lanes are in `test_outbox_machine`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from histories import SECOND, START, History
+from hypothesis import given
+from strategies import histories
+
+from stationkeeper.engine import events as e
+from stationkeeper.engine.entry import Recorded
+from stationkeeper.engine.fold import Fold, fold
+from stationkeeper.engine.sending import Destination, Owed
+from stationkeeper.projections import outbox, presence, webhooks
+from stationkeeper.projections.bodies import message_id
+from stationkeeper.projections.box import ASIDE_KEPT, DELIVERED_KEPT, LANE
+from stationkeeper.projections.outbox import RULES, Outbox, recall
+
+ONLINE, OFFLINE = "chargestation.online", "chargestation.offline"
+CONFIRMED, DISABLED, PING = "chargestation.offline.confirmed", "webhook.disabled", "webhook.ping"
+
+
+class Story(History):
+    """A history that is folded as it is told: r1 runs, and `owed` is every change of a message so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folding = Fold([outbox])
+        self.changes: list[Owed] = []
+        self.connections = 0
+        self.started("r1")
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.folding.state(outbox)
+
+    def add(self, event: e.Event, subject: str = "", **envelope: Any) -> Recorded:
+        recorded = super().add(event, subject, **envelope)
+        self.changes += self.folding.advance(recorded).changes(outbox)
+        return recorded
+
+    def up(self, station: str = "CP", security: str = "none") -> Recorded:
+        self.connections += 1
+        return self.opened(station, f"r1-{self.connections}", security=security)
+
+    def down(self, station: str = "CP") -> Recorded:
+        connection = self.folding.state(presence)[station].connection
+        assert connection is not None
+        return self.closed(station, connection.id)
+
+    def flap(self, times: int, station: str = "CP") -> None:
+        for _ in range(times):
+            self.up(station)
+            self.down(station)
+
+    def lane(self, webhook: str = "w1", subject: str = "CP") -> list[Owed]:
+        return list(self.outbox.lane(webhook, subject))
+
+    def positions(self) -> list[int]:
+        return [message.position for message in self.lane()]
+
+    def head(self) -> Owed:
+        return self.lane()[0]
+
+    def body(self, message: Owed) -> dict[str, Any]:
+        decoded: dict[str, Any] = json.loads(self.outbox.body(message))
+        return decoded
+
+
+def test_o1_a_flip_owes_one_message_to_each_webhook_whose_filter_matches() -> None:
+    story = Story()
+    story.subscribed("all")
+    story.subscribed("only-offline", events=(OFFLINE,))
+    story.subscribed("elsewhere", stations=("EU-*", "cp"))
+    story.subscribed("here", stations=("EU-*", "C?"))
+    story.up()
+    story.down()
+
+    assert [(message.webhook, message.type) for message in story.changes] == [
+        ("all", ONLINE),
+        ("here", ONLINE),
+        ("all", OFFLINE),
+        ("here", OFFLINE),
+        ("only-offline", OFFLINE),
+    ]
+
+
+def test_o1_what_happened_before_a_webhook_was_added_or_after_it_was_removed_is_not_owed() -> None:
+    story = Story()
+    story.up()
+    story.subscribed()
+    story.add(e.WebhookRemoved(), "w1")
+    story.down()
+
+    assert story.changes == []
+
+
+def test_o1_a_takeover_and_a_return_within_the_grace_owe_nothing() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    story.up()
+    story.stopped("r1")
+    story.started("r2")
+    story.opened("CP", "r2-1")
+
+    assert [message.type for message in story.changes] == [ONLINE]
+
+
+def test_o1_settled_confirms_an_outage_whose_version_still_holds() -> None:
+    story = Story()
+    story.subscribed(events=(CONFIRMED,))
+    story.up()
+    story.settled("CP", 1)
+    story.down()
+    settled = story.settled("CP", 2)
+    story.up()
+    story.down()
+    story.settled("CP", 3)
+
+    assert [(message.type, message.position) for message in story.changes] == [(CONFIRMED, settled.position)]
+    assert story.body(story.changes[0])["data"]["version"] == 2
+
+
+def test_o2_the_lane_is_the_station_if_it_is_registered_or_openly_admitted_and_empty_if_not() -> None:
+    story = Story()
+    story.subscribed()
+    story.registered("known")
+    for station, security in (("open", "none"), ("known", "basic"), ("strange", "basic")):
+        story.up(station, security)
+
+    assert [message.subject for message in story.changes] == ["open", "known", ""]
+    assert story.body(story.changes[2])["data"]["id"] == "strange"
+
+
+def test_o2_a_removed_stations_last_message_stays_in_its_lane() -> None:
+    story = Story()
+    story.subscribed()
+    story.registered("CP")
+    story.up(security="basic")
+    story.add(e.StationRemoved(), "CP")
+    story.down()
+
+    assert [message.type for message in story.lane()] == [ONLINE, OFFLINE]
+
+
+def test_o3_the_filter_is_that_of_the_events_position_and_the_address_that_of_now() -> None:
+    story = Story()
+    story.subscribed(url="https://wrong.example/", secrets=("s1",))
+    story.up()
+    story.add(e.WebhookUpdated(url="https://right.example/", events=(OFFLINE,), secrets=("s2", "s1")), "w1")
+    story.down()
+    story.up()
+
+    assert [message.type for message in story.lane()] == [ONLINE, OFFLINE]
+    destination = story.outbox.destination("w1")
+    assert destination is not None
+    assert (destination.url, destination.secrets) == ("https://right.example/", ("s2", "s1"))
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [(e.WebhookPaused(), "paused"), (e.WebhookDisabled(reason="dead", since=START), "disabled")],
+    ids=["paused", "disabled"],
+)
+def test_o4_while_paused_or_disabled_messages_are_derived_and_kept(event: e.Event, state: str) -> None:
+    story = Story()
+    story.subscribed()
+    story.add(event, "w1")
+    story.up()
+
+    destination = story.outbox.destination("w1")
+    assert destination is not None
+    assert destination.state == state
+    assert [message.type for message in story.lane()] == [ONLINE]
+
+
+def test_o4_removal_cancels_what_is_pending_and_added_again_is_another_webhook() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    owed = story.head()
+    story.add(e.WebhookRemoved(), "w1")
+
+    assert [(message.id, message.state) for message in story.changes[1:]] == [(owed.id, "cancelled")]
+    assert story.outbox.destination("w1") is None
+    story.delivered(owed)
+    story.subscribed()
+    assert list(story.outbox.pending()) == []
+    assert story.outbox.find(owed.id) is None
+
+
+def test_o5_at_the_65th_the_two_right_after_the_head_are_skipped() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(LANE // 2)
+    before = story.positions()
+    story.up()
+
+    assert len(before) == LANE
+    assert story.positions() == [before[0], *before[3:], story.changes[-3].position]
+    assert [message.position for message in story.outbox.messages("w1", "skipped")] == before[1:3]
+    assert [message.state for message in story.changes[-3:]] == ["pending", "skipped", "skipped"]
+
+
+def test_o5_states_still_alternate_and_the_version_shows_the_hole() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(100)
+    bodies = [story.body(message)["data"] for message in story.lane()]
+
+    assert len(bodies) <= LANE
+    assert [body["online"] for body in bodies] == [n % 2 == 0 for n in range(len(bodies))]
+    assert [body["version"] for body in bodies] == [1, *range(201 - len(bodies) + 1, 201)]
+
+
+def test_o5_one_lane_is_no_matter_of_another() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(40, "busy")
+    story.up("quiet")
+
+    assert len(story.lane(subject="quiet")) == 1
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "parked"])
+def test_o6_an_outcome_ends_what_is_pending_and_nothing_else(outcome: str) -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    story.down()
+    first, second = story.lane()
+    tell = story.delivered if outcome == "delivered" else story.parked
+    tell(first)
+    story.parked(first)
+    story.delivered(first)
+
+    assert story.lane() == [second]
+    assert [message.state for message in story.changes[2:]] == [outcome]
+    found = story.outbox.find(first.id)
+    assert found is not None
+    assert found.state == outcome
+
+
+def test_o7_a_parked_message_lets_its_lane_go_on() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(1)
+    online, offline = story.lane()
+    story.parked(online)
+
+    assert story.lane() == [offline]
+    assert [message.id for message in story.outbox.messages("w1", "parked")] == [online.id]
+
+
+def test_o8_a_requested_message_goes_ahead_of_younger_ones_with_the_same_id_and_body() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(1)
+    first = story.head()
+    body = story.outbox.body(first)
+    story.delivered(first)
+    story.requested(first)
+
+    again, younger = story.lane()
+    assert (again.id, again.round, again.position) == (first.id, 1, first.position)
+    assert younger.position > again.position
+    assert story.outbox.body(again) == body
+
+
+def test_o8_a_pending_one_cannot_be_requested_and_an_older_rounds_outcome_changes_nothing() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    first = story.head()
+    story.requested(first)
+    assert story.lane() == [first]
+
+    story.parked(first)
+    story.requested(first)
+    again = story.head()
+    story.delivered(first, round=0)
+    assert story.lane() == [again]
+
+    story.delivered(again)
+    assert story.lane() == []
+
+
+def test_o8_a_request_in_a_round_that_is_not_the_next_changes_nothing() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    first = story.head()
+    story.delivered(first)
+    for round in (0, 2, 7):
+        story.requested(first, round=round)
+
+    assert story.lane() == []
+
+
+def forgotten(story: Story) -> Owed:
+    """Let a message be delivered so long ago that the outbox remembers it no more."""
+    story.subscribed()
+    story.up()
+    first = story.head()
+    story.delivered(first)
+    for n in range(DELIVERED_KEPT):
+        story.up() if n % 2 else story.down()
+        story.delivered(story.head())
+    assert story.outbox.find(first.id) is None
+    return first
+
+
+def test_o8_a_forgotten_message_is_pending_again_and_its_body_is_recalled_from_the_log() -> None:
+    story = Story()
+    first = forgotten(story)
+    said = fold(outbox, story.events[: first.position]).body(first)
+    story.requested(first)
+    again = story.head()
+
+    assert (again.id, again.round) == (first.id, 1)
+    with pytest.raises(LookupError, match="recall"):
+        story.outbox.body(again)
+    assert recall(story.events, again) == said
+
+
+def test_o8_a_request_for_what_the_log_never_derived_recalls_nothing() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    story.requested(Owed("msg_MADEUP", "w1", "CP", ONLINE, story.head().position, 0, "delivered"))
+    made_up = story.lane()[-1]
+
+    assert made_up.id == "msg_MADEUP"
+    with pytest.raises(LookupError, match="derives no message msg_MADEUP"):
+        recall(story.events, made_up)
+
+
+def test_o9_recovering_a_range_makes_what_was_parked_or_skipped_there_pending_again() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(3)
+    messages = story.lane()
+    for message in messages[:4]:
+        story.parked(message)
+    story.delivered(messages[4])
+    since, until = messages[1].position, messages[2].position
+    story.add(e.WebhookRecovered(since=since, until=until), "w1")
+
+    assert [(message.position, message.round) for message in story.lane()] == [
+        (since, 1),
+        (until, 1),
+        (messages[5].position, 0),
+    ]
+
+
+def test_o9_recovered_skipped_ones_come_back_in_order_as_far_as_the_lane_holds() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(LANE)
+    story.add(e.WebhookRecovered(since=0, until=1000), "w1")
+
+    assert len(story.lane()) <= LANE
+    assert story.positions() == sorted(story.positions())
+    assert story.outbox.count("w1", "pending") + story.outbox.count("w1", "skipped") == 2 * LANE
+
+
+def test_o10_initial_state_owes_the_state_of_each_station_that_ever_connected_and_that_the_filter_takes() -> None:
+    story = Story()
+    story.registered("never")
+    for station in ("b", "a", "x"):
+        story.up(station)
+    story.down("a")
+    added = story.subscribed(initial="state", stations=("[abn]*",))
+
+    assert [(message.subject, message.type, message.position) for message in story.changes] == [
+        ("a", OFFLINE, added.position),
+        ("b", ONLINE, added.position),
+    ]
+    assert story.body(story.changes[0])["data"]["version"] == 2
+
+
+def test_o10_without_initial_nothing_from_before_is_owed() -> None:
+    story = Story()
+    story.up()
+    story.subscribed()
+
+    assert story.changes == []
+
+
+def test_o11_a_webhook_is_told_that_another_was_disabled_if_it_asks() -> None:
+    story = Story()
+    story.subscribed("asks", events=(DISABLED,))
+    story.subscribed("dead", events=(DISABLED,), name="Dead", url="https://hooks.example/secret-path")
+    story.subscribed("does-not")
+    story.add(e.WebhookDisabled(reason="five days of failures", since=START, status=500), "dead")
+    story.add(e.WebhookDisabled(reason="again", since=START), "dead")
+
+    assert [(message.webhook, message.type, message.subject) for message in story.changes] == [("asks", DISABLED, "")]
+    body = story.body(story.changes[0])
+    assert body["data"]["id"] == "dead"
+    assert body["data"]["disabled"]["reason"] == "five days of failures"
+    assert b"secret-path" not in story.outbox.body(story.changes[0])
+
+
+@given(history=histories())
+def test_o11_no_delivery_derives_a_message(history: list[Recorded]) -> None:
+    folding = Fold([outbox])
+    derived: set[str] = set()
+    for recorded in history:
+        changed = folding.advance(recorded).changes(outbox)
+        if recorded.kind in ("delivery.succeeded", "delivery.parked"):
+            assert all(message.state != "pending" for message in changed)
+        elif recorded.kind != "delivery.requested":
+            derived |= {message.id for message in changed}
+        elif changed:
+            assert all(message.round > 0 for message in changed)
+
+
+def test_a_test_pings_that_webhook_whatever_it_asks_for() -> None:
+    story = Story()
+    story.subscribed("w1", events=(OFFLINE,))
+    story.subscribed("w2")
+    tested = story.add(e.WebhookTested(), "w1")
+
+    assert [(m.webhook, m.type, m.subject, m.position) for m in story.changes] == [("w1", PING, "", tested.position)]
+    assert story.body(story.changes[0])["data"]["id"] == "w1"
+
+
+# Made without a line of ours: printf, openssl dgst -sha256 -binary, base32; lengths in four bytes, in UTF-8.
+@pytest.mark.parametrize(
+    ("webhook", "event", "type", "station", "id"),
+    [
+        ("w1", "r1-1:opened", ONLINE, "CP-7", "msg_OXPJL46JE4IQVO6CBBZ5KAKHVS"),
+        ("w1", "r1-1:closed", OFFLINE, "CP-7", "msg_TQ5UQUFZF7ZPYQJ64I3SUUMKIJ"),
+        ("w2", "e9", PING, "", "msg_4OPUWSSUP2GR7OXHGB7G4DN5SD"),
+        ("w1", "r1-2:opened", ONLINE, "Ütz/3", "msg_S5NMVKF3O3XWIFCVQERFHPSG6X"),
+    ],
+)
+def test_o12_message_ids_never_change(webhook: str, event: str, type: str, station: str, id: str) -> None:
+    assert message_id(webhook, event, type, station) == id
+
+
+def test_o12_the_words_of_an_id_cannot_run_into_each_other() -> None:
+    assert message_id("w", "1e", "t", "s") != message_id("w1", "e", "t", "s")
+
+
+def test_o13_rules_that_a_newer_release_put_in_force_stop_deriving_and_sending() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    story.started("r2", gateway="h", rules=RULES + 1)
+    story.down()
+    story.started("r3", gateway="h", rules=RULES)
+    story.up()
+
+    assert story.outbox.upgrade_needed
+    assert [message.type for message in story.changes] == [ONLINE]
+    assert list(story.outbox.pending()) == story.lane() == []
+    assert story.outbox.destination("w1") is None
+
+
+def test_o13_nothing_is_to_upgrade_as_long_as_no_run_declares_more() -> None:
+    assert not Story().outbox.upgrade_needed
+
+
+def test_a_body_is_the_contracts_and_says_when_we_knew() -> None:
+    story = Story()
+    story.subscribed()
+    opened = story.up()
+    body = story.outbox.body(story.head())
+
+    assert body.startswith(b'{"type":"chargestation.online","timestamp":"2025-11-24T16:00:0')
+    data = json.loads(body)
+    assert list(data) == ["type", "timestamp", "data"]
+    assert data["data"]["online"] is True
+    assert data["data"]["connection"]["id"] == "r1-1"
+    assert data["data"]["position"] == opened.position
+    assert data["timestamp"] == data["data"]["lastConnectAt"]
+
+
+@given(history=histories())
+def test_a_body_never_changes_and_the_log_alone_gives_it_again(history: list[Recorded]) -> None:
+    folding = Fold([outbox])
+    said: dict[str, bytes] = {}
+    for recorded in history:
+        for message in folding.advance(recorded).changes(outbox):
+            if message.state == "pending" and message.round == 0:
+                said[message.id] = folding.state(outbox).body(message)
+    for message in folding.state(outbox).pending():
+        if message.id in said:
+            assert folding.state(outbox).body(message) == said[message.id]
+            assert recall(history, message) == said[message.id]
+
+
+def test_what_is_put_away_is_remembered_up_to_a_bound_the_newest_of_it() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    for n in range(ASIDE_KEPT + 10):
+        story.down() if n % 2 == 0 else story.up()
+        story.parked(story.head())
+
+    parked = story.outbox.messages("w1", "parked")
+    assert len(parked) == story.outbox.count("w1", "parked") == ASIDE_KEPT
+    assert parked[-1].position > story.events[-2].position - 3
+
+
+def destination(story: Story) -> Destination:
+    found = story.outbox.destination("w1")
+    assert found is not None
+    return found
+
+
+def test_a_destination_tells_since_when_it_fails() -> None:
+    story = Story()
+    added = story.subscribed()
+    assert (destination(story).accepted_at, destination(story).failing_since) == (added.at, None)
+
+    went_up = story.up()
+    story.parked(story.head())
+    assert destination(story).failing_since == went_up.at
+
+    story.down()
+    story.delivered(story.head())
+    assert destination(story).failing_since is None
+
+
+def test_a_webhook_that_is_enabled_or_mended_has_not_failed_yet() -> None:
+    for mend in (e.WebhookEnabled(), e.WebhookUpdated(url="https://mended.example/")):
+        story = Story()
+        story.subscribed()
+        story.up()
+        story.add(e.WebhookPaused(), "w1")
+        story.parked(story.head())
+        mended = story.add(mend, "w1")
+        assert destination(story).failing_since is None
+
+        story.down()
+        story.parked(story.head())
+        assert (destination(story).failing_since or 0) >= mended.at + SECOND
+
+
+@given(history=histories())
+def test_the_outbox_follows_the_webhooks(history: list[Recorded]) -> None:
+    folding = Fold([outbox])
+    for recorded in history:
+        folding.advance(recorded)
+    state, known = folding.state(outbox), folding.state(webhooks)
+
+    if not state.upgrade_needed:
+        assert {webhook: state.boxes[webhook].webhook for webhook in state.boxes} == dict(known)
