@@ -130,7 +130,7 @@ def warn_of_wal_reset(version: tuple[int, ...] = VERSION) -> bool:
     fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     if not fixed:
         _log.warning(
-            "SQLite %s has the WAL-reset bug, fixed in 3.51.3; pip install pysqlite3 brings a newer one",
+            "SQLite %s has the WAL-reset bug, fixed in 3.51.3; a newer system brings one without, or pysqlite3 does",
             ".".join(map(str, version)),
         )
     return not fixed
