@@ -132,7 +132,7 @@ class RawStation:
     async def _answered(self) -> None:
         while True:
             data = await self.stream.receive_some(4096)
-            self._protocol.receive_data(data or None)
+            self._protocol.receive_data(bytes(data) or None)
             for event in self._protocol.events():
                 if isinstance(event, AcceptConnection):
                     self.subprotocol = event.subprotocol
@@ -199,7 +199,7 @@ class RawStation:
                     data = b""
                 if not data:
                     break
-                self._protocol.receive_data(data)
+                self._protocol.receive_data(bytes(data))
                 for event in self._protocol.events():
                     if isinstance(event, CloseConnection):
                         told = (int(event.code), event.reason or "")

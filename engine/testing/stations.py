@@ -457,8 +457,7 @@ class StationConformance(ABC):
             assert connection is not None
             await caller.send("go")
             caller.vanish()
-            while connection.sent == 0:
-                await trio.sleep(0.01)
+            await _until(lambda: connection.sent > 0)
             for _ in range(100):
                 connection.link.ping()
                 connection.link.look()
@@ -494,8 +493,7 @@ class StationConformance(ABC):
                     await stage.dial("CP-1")
                 assert caught.value.status == 503
             broken.clear()
-            while not stage.engine.ready:
-                await trio.sleep(0.05)
+            await _until(lambda: stage.engine.ready)
             await stage.dial("CP-2")
 
             assert "connection.opened" not in _kinds(stage.story("CP-1")) or await stage.ended("CP-1")
@@ -504,6 +502,11 @@ class StationConformance(ABC):
 
 async def _echo(connection: Connection, text: str) -> None:
     await connection.send(f"heard {text}")
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - nobody tells of it
+        await trio.sleep(0.01)
 
 
 def _kinds(events: Sequence[Event]) -> list[str]:

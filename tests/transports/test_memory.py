@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 import trio.abc
+from trio.testing import MockClock
+
 from stationkeeper.engine.clock import Clock
 from stationkeeper.engine.settings import Liveness
 from stationkeeper.engine.stations import StationTransport
@@ -18,7 +20,6 @@ from stationkeeper.engine.testing.stations import (
     TurnedAway,
 )
 from stationkeeper.transports import Closed, Knock, MemoryStation, MemoryStations, NotLetIn, Refusal, Welcome
-from trio.testing import MockClock
 
 
 async def all_but_strangers(knock: Knock) -> Welcome | Refusal:

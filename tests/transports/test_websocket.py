@@ -7,6 +7,7 @@ import ssl
 import pytest
 import trustme
 from raw_station import RawStation, Rejected
+
 from stationkeeper.engine.stations import StationTransport
 from stationkeeper.engine.testing.stations import (
     STRANGER,
