@@ -58,7 +58,7 @@ class Trial:
         self.receiver = Receiver(failing=failing, random=Random(f"{seed}:receiver"))
         members = [_member(recruit) for recruit in recruits]
         self.fleet = Fleet(gateway.stations_url, members, seed=seed, pace=pace)
-        self.judge = Judge(fleet=self.fleet, told=self.receiver.told, silence=terms.silence_bound)
+        self.judge = Judge(fleet=self.fleet, told=self.receiver.told, silence=terms.silence_bound, since=wall())
         self.flags = Flags()
         """As of the newest look."""
         self.versions: dict[str, int] = {}

@@ -25,7 +25,7 @@ from ...engine.events import Micros
 from .behaviours import REFUSED
 from .fleet import Fleet
 from .receiver import Receipt, Told
-from .station import Sighting, wall
+from .station import Sighting
 
 SECOND: Final = 1_000_000
 SETTLING: Final = 2 * SECOND
@@ -65,6 +65,8 @@ class Judge:
     told: Told
     silence: float
     """Seconds within which the gateway must find a silent station."""
+    since: Micros
+    """When the trial began: what older events of the log say of our stations was another trial's."""
     broken: dict[str, list[str]] = field(factory=lambda: {truth: list[str]() for truth in TRUTHS})
     """Per truth, what was found against it."""
     stalls: list[tuple[Micros, Micros]] = field(factory=list[tuple[Micros, Micros]])
@@ -74,7 +76,7 @@ class Judge:
     opened: dict[str, list[Micros]] = field(factory=dict[str, list[Micros]])
     """Per station, when its connections were opened, as the log says."""
     kinds: dict[str, int] = field(factory=dict[str, int])
-    """How many events of each kind were read."""
+    """How many events of each kind this trial saw."""
     _suspects: dict[str, Micros] = field(factory=dict[str, Micros])
     _judged: int = 0
 
@@ -89,10 +91,12 @@ class Judge:
             if event["position"] != self.position + 1:
                 self.broken["positions"].append(f"position {event['position']} follows {self.position}")
             self.position = event["position"]
-            kind = event["kind"]
+            kind, at = event["kind"], parse_time(event["at"])
+            if at < self.since:
+                continue
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
             if kind == "connection.opened" and event["subject"] in self.fleet.stations:
-                self.opened.setdefault(event["subject"], []).append(parse_time(event["at"]))
+                self.opened.setdefault(event["subject"], []).append(at)
 
     def compare_dials(self, *, until: Micros) -> None:
         """Hold every dial that was answered before *until* against the log, which was read after it."""
@@ -136,7 +140,7 @@ class Judge:
                 continue
             if said["version"] < before.get(id, 0):
                 self.broken["reading"].append(f"{id}: GET shows {said['version']} after message {before[id]}")
-            changed = last_change(station.sightings, silence=self.silence)
+            changed = last_change(station.sightings, silence=self.silence, now=look.begun)
             if said["online"] == station.connected:
                 right += 1
                 self._suspects.pop(id, None)
@@ -169,15 +173,19 @@ class Judge:
         return any(begin < until and end > since for begin, end in self.stalls)
 
 
-def last_change(sightings: Sequence[Sighting], *, silence: float) -> Micros:
-    """Return the time by which the gateway had to know of the newest thing that a station saw; 0 if it saw nothing."""
+def last_change(sightings: Sequence[Sighting], *, silence: float, now: Micros) -> Micros:
+    """Return the time by which the gateway must know of the newest thing that a station saw; 0 if it saw nothing.
+
+    It lies ahead while a station has been silent for less than *silence* seconds, and is *now* while it dials.
+    """
     moments: list[Micros] = [0]
     for sighting in sightings[-3:]:
-        moments += [sighting.dialled_at, sighting.answered_at or wall()]
-        if sighting.ended_at is not None:
-            moments.append(sighting.ended_at)
+        moments += [sighting.dialled_at, sighting.answered_at or now]
         if sighting.deaf_at is not None:
-            moments.append(min(sighting.ended_at or wall(), sighting.deaf_at + int(silence * SECOND)))
+            found = sighting.deaf_at + int(silence * SECOND)
+            moments.append(found if sighting.ended_at is None else min(found, sighting.ended_at))
+        elif sighting.ended_at is not None:
+            moments.append(sighting.ended_at)
     return max(moments)
 
 

@@ -31,7 +31,7 @@ def dial(at: float, *, status: int | None = 101, took: float = 0.1, **more: Any)
 def judge_of(*sightings: Sighting, behaviour: str = "steady") -> Judge:
     fleet = Fleet("ws://gateway", [Member(caller=Caller(station="CP-1"), behaviour=behaviour)], seed=0)
     fleet.stations["CP-1"].sightings += sightings
-    return Judge(fleet=fleet, told=Told(), silence=5)
+    return Judge(fleet=fleet, told=Told(), silence=5, since=T)
 
 
 def shown(at: float, *, online: bool, observed: bool = True, version: int = 1) -> Look:
@@ -63,7 +63,8 @@ def test_a_log_that_lacks_an_open_or_has_one_too_many_is(statuses: list[int | No
     assume(answered)
     changed = data.draw(st.sampled_from(answered))
     near = [at for at in opened if changed <= at <= changed + SECOND]
-    if near and data.draw(st.booleans(), label="lost"):
+    lost = data.draw(st.booleans(), label="lost")
+    if near and lost:
         opened.remove(near[0])
     else:
         opened.append(changed + SECOND // 20)
@@ -81,9 +82,20 @@ def test_what_was_opened_after_the_last_dial_in_question_is_left_for_later() -> 
 
 def test_a_gap_in_the_positions_is_found() -> None:
     judge = judge_of()
-    judge.read_log({"position": position, "kind": "x", "subject": ""} for position in (1, 2, 4))
+    judge.read_log({"position": number, "kind": "x", "subject": "", "at": rfc3339(T)} for number in (1, 2, 4))
 
     assert judge.broken["positions"] == ["position 4 follows 2"]
+
+
+def test_what_an_earlier_trial_left_in_the_log_is_left_aside() -> None:
+    judge = judge_of(dial(0))
+    judge.read_log(
+        {"position": number, "kind": "connection.opened", "subject": "CP-1", "at": rfc3339(T + seconds * SECOND)}
+        for number, seconds in enumerate((-60, -50, 0), start=1)
+    )
+    judge.compare_dials(until=T + SECOND)
+
+    assert judge.held
 
 
 # --- handshakes ------------------------------------------------------------------------------------------------------
@@ -102,8 +114,8 @@ def test_nobody_is_let_in_or_locked_out_wrongly(status: int | None, expected: in
 
 # --- flags -----------------------------------------------------------------------------------------------------------
 
-GONE = {"ended_at": T + 20 * SECOND, "ended_by": "station"}
-DEAF = {"deaf_at": T + 20 * SECOND}
+GONE: dict[str, Any] = {"ended_at": T + 20 * SECOND, "ended_by": "station"}
+DEAF: dict[str, Any] = {"deaf_at": T + 20 * SECOND}
 
 
 @pytest.mark.parametrize(
