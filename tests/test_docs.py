@@ -192,7 +192,7 @@ def shell_lines() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize(("line", "words"), list(shell_lines()))
 def test_a_command_of_the_pages_exists_with_its_flags(line: str, words: list[str]) -> None:
     match words:
-        case ["stationkeeper", *arguments]:
+        case ["stationkeeper" | ".venv/bin/stationkeeper", *arguments]:
             parse(cli, arguments)
         case ["make", *targets]:
             makefile = (ROOT / "Makefile").read_text()
