@@ -181,7 +181,10 @@ class _Shelter:
 
     async def start(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         """Start a task."""
-        await self._nursery.start(self._run, task, args)
+        # Sheltered as well: trio would wait, in a `start` that was cancelled, for the end of a child that is not.
+        with trio.CancelScope(shield=True):
+            await self._nursery.start(self._run, task, args)
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _run(
         self, task: Callable[..., Awaitable[None]], args: Sequence[object], *, task_status: trio.TaskStatus[None]

@@ -214,3 +214,18 @@ async def test_an_unknown_opened_of_the_past_is_no_obstacle(autojump_clock: Mock
         assert "CP-1" not in engine.connections
         assert engine.ready
     assert only(log, GatewayStarted)
+
+
+@pytest.mark.parametrize("ticks", range(40))
+async def test_a_start_that_is_cancelled_ends(autojump_clock: MockClock, ticks: int) -> None:
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+
+            async def live() -> None:
+                async with gateway(MemoryLog(), MemoryStations()):
+                    await trio.sleep_forever()
+
+            nursery.start_soon(live)
+            for _ in range(ticks):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
