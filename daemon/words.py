@@ -72,12 +72,12 @@ def duration(seconds: float) -> str:
 
 
 def ago(at: Micros, now: Micros) -> str:
-    """Write how long ago something was, in its largest unit: `5 min ago`."""
-    seconds = (now - at) // 1_000_000
+    """Write how long ago something was, or how soon it will be, in its largest unit: `5 min ago`, `in 2 h`."""
+    seconds = abs(now - at) // 1_000_000
     if seconds < 1:
         return "now"
     unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
-    return f"{seconds // size} {unit} ago"
+    return f"{seconds // size} {unit} ago" if at < now else f"in {seconds // size} {unit}"
 
 
 def clock(at: Micros) -> str:

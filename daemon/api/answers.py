@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
@@ -67,7 +67,7 @@ def _write_cursor(id: str) -> str:
 
 def _read_cursor(cursor: str) -> str:
     try:
-        return urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+        return b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except (Base64Error, ValueError):
         raise Invalid("cursor", f"{cursor[:40]!r} is none of ours; take `next` of the page before") from None
 

@@ -50,6 +50,9 @@ def row_of(engine: Engine, id: str) -> Row:
     station, registered = fleet.get(id) or Station(id=id), engine.state(registry).get(id)
     live = engine.connection(id)
     alive_at = live.alive_at if live is not None and not live.over else station.last_message_at
+    if alive_at is not None:
+        # To the second, so that a row is not another one for every byte; but not before it dialled in.
+        alive_at = max(alive_at // _SECOND * _SECOND, station.last_connect_at or 0)
     ended = station.disconnect
     shown = shown_as(station, observed=fleet.observed(id))
     knew_at = None if ended is None else ended.detected_at
@@ -60,7 +63,7 @@ def row_of(engine: Engine, id: str) -> Row:
         shown=shown,
         since=station.last_connect_at if shown == "online" else knew_at,
         why="" if ended is None or shown == "online" else because(ended.cause),
-        alive_at=None if alive_at is None else alive_at // _SECOND * _SECOND,
+        alive_at=alive_at,
         protocol=station.subprotocol or "",
     )
 
@@ -81,8 +84,9 @@ class Counts:
     online: int
     offline: int
     unobserved: int
+    new: int
+    """Never seen."""
     all: int
-    """Those never seen included."""
 
 
 class Roll:
@@ -91,7 +95,7 @@ class Roll:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._ids: dict[str, list[str]] = {}
-        self._counts = Counts(online=0, offline=0, unobserved=0, all=0)
+        self._counts = Counts(online=0, offline=0, unobserved=0, new=0, all=0)
         self._position = -1
         self._good_until = 0.0
 
@@ -125,9 +129,8 @@ class Roll:
         for id in ids:
             by[shown_as(fleet.get(id) or Station(id=id), observed=fleet.observed(id))].append(id)
         self._ids = by
-        self._counts = Counts(
-            online=len(by["online"]), offline=len(by["offline"]), unobserved=len(by["unobserved"]), all=len(ids)
-        )
+        numbers = {name: len(some) for name, some in by.items()}
+        self._counts = Counts(**numbers)
         # A small fleet is counted anew at each look; one of 50 000 takes 0.1 s, so every two seconds.
         self._good_until = time.monotonic() + (len(ids) / 25_000 if len(ids) > 2_000 else 0.0)
 

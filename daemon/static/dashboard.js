@@ -6,9 +6,12 @@
   const skew = Date.parse(document.body.dataset.now) - Date.now();
 
   function ago(at) {
-    const seconds = Math.floor((Date.now() + skew - Date.parse(at)) / 1000);
+    const past = (Date.now() + skew - Date.parse(at)) / 1000;
+    const seconds = Math.floor(Math.abs(past));
     const [unit, size] = units.find(([, size]) => seconds >= size) || ["", 0];
-    return size ? `${Math.floor(seconds / size)} ${unit} ago` : "now";
+    if (!size) return "now";
+    const span = `${Math.floor(seconds / size)} ${unit}`;
+    return past > 0 ? `${span} ago` : `in ${span}`;
   }
 
   function tick() {

@@ -10,6 +10,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from stationkeeper.daemon.asgi import App, HttpBounds, HttpServer, Message, Receive, Send, serve_http
 from stationkeeper.engine.errors import WrongSetting
 

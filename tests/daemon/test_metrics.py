@@ -1,0 +1,75 @@
+"""The numbers: that they are the engine's, and that peers cannot make their number grow."""
+
+from __future__ import annotations
+
+import pytest
+from office import Office, open_office
+from prometheus_client.parser import text_string_to_metric_families
+
+from stationkeeper.daemon.api.views import Roll
+from stationkeeper.engine.events import StationRegistered
+from stationkeeper.transports import NotLetIn
+
+
+async def numbers(office: Office) -> dict[str, float]:
+    """Return every sample, by its name and labels."""
+    text = (await office.ask("GET", "/metrics")).text
+    return {
+        sample.name + "".join(f" {key}={value}" for key, value in sample.labels.items()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_the_numbers_are_the_engines() -> None:
+    async with open_office() as office:
+        await office.engine.record(StationRegistered(), subject="CP-9")
+        await office.stations.connect("CP-7")
+        await (await office.stations.connect("CP-8")).close(4000)
+        await office.until_offline("CP-8")
+        said = await numbers(office)
+
+    assert said["stationkeeper_ready"] == said["stationkeeper_log_writable"] == said["stationkeeper_watching"] == 1
+    assert (said["stationkeeper_stations_known"], said["stationkeeper_stations_registered"]) == (3, 1)
+    assert (said["stationkeeper_stations_online"], said["stationkeeper_stations_held"]) == (1, 0)
+    assert said["stationkeeper_connections"] == 1
+    assert said["stationkeeper_connections_opened_total"] == 2
+    assert said["stationkeeper_connections_closed_total cause=station_closed"] == 1
+    assert said["stationkeeper_log_position"] == said["stationkeeper_events_appended_total"] == 5
+    assert 1 <= said["stationkeeper_commits_total"] <= 5
+    assert said["process_resident_memory_bytes"] > 1e6
+
+
+async def test_webhooks_have_series_of_their_own() -> None:
+    async with open_office() as office:
+        webhook = (await office.ask("POST", "/webhooks", {"url": "https://receiver.example/"})).json["id"]
+        await office.ask("POST", f"/webhooks/{webhook}/pause")
+        await office.stations.connect("CP-7")
+        said = await numbers(office)
+
+    assert said["stationkeeper_webhooks state=paused"] == 1
+    assert said["stationkeeper_webhooks state=active"] == 0
+    assert said[f"stationkeeper_webhook_messages_pending webhook={webhook}"] == 1
+    assert said["stationkeeper_webhook_attempts_total outcome=succeeded"] == 0
+
+
+async def test_no_peer_can_make_a_series() -> None:
+    async with open_office() as office:
+        before = len(await numbers(office))
+        for number in range(50):
+            await office.stations.connect(f"stranger-{number}")
+            with pytest.raises(NotLetIn):
+                await office.stations.connect(f"refused-{number}", offered=())
+        said = await numbers(office)
+
+    assert len(said) <= before + 1
+    assert not any("stranger" in name or "refused-" in name for name in said)
+    assert said["stationkeeper_handshakes_refused_total reason=no_subprotocol"] == 50
+
+
+async def test_the_dashboard_counts_as_the_metrics_do() -> None:
+    async with open_office() as office:
+        await office.stations.connect("CP-7")
+        said, counts = await numbers(office), Roll(office.engine).counts()
+
+    assert (counts.online, counts.all) == (said["stationkeeper_stations_online"], said["stationkeeper_stations_known"])
