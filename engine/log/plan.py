@@ -60,7 +60,7 @@ def place(
     for entry in entries:
         found = here.get(entry.id) or known(entry.id)
         if found is None:
-            if entry.run and (entry.run in over or entry.run in ended):
+            if entry.run in over or entry.run in ended:
                 raise Fenced(entry.run)
             fresh.append(entry)
             found = here[entry.id] = (head + len(fresh), entry.leaf)

@@ -206,18 +206,20 @@ def read_log(
         ValueError: *until* is no time.
     """
     moment = parse_time(until) if isinstance(until, str) else None
-    return _read_and_close(open_reader(log), after, until, moment, subject, kinds)
+    # What is wrong is said now, not at the first event; but until then nothing is held open.
+    open_reader(log).close()
+    return _read_and_close(log, after, until, moment, subject, kinds)
 
 
 def _read_and_close(
-    reader: LogReader,
+    log: str | Path,
     after: int,
     until: int | str | None,
     moment: Micros | None,
     subject: str | None,
     kinds: Collection[str] | None,
 ) -> Iterator[Recorded]:
-    with contextlib.closing(reader):
+    with contextlib.closing(open_reader(log)) as reader:
         last = reader.position_at(moment) if moment is not None else until
         assert not isinstance(last, str)
         yield from reader.read(after, until=last, subject=subject, kinds=kinds)

@@ -397,6 +397,5 @@ def _check_content(fetch: queries.Fetch, path: Path) -> tuple[int, Micros]:
 def _ended(connection: SqliteConnection, entries: Sequence[Entry]) -> set[str]:
     """Return those runs of a batch that have ended."""
     runs = {entry.run for entry in entries} | {run_ended_by(entry) for entry in entries}
-    runs.discard("")
     marks = ", ".join("?" * len(runs))
     return {run for (run,) in connection.execute(f"SELECT run FROM ended WHERE run IN ({marks})", tuple(runs))}

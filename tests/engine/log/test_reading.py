@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -183,6 +183,27 @@ def test_a_time_that_is_none_is_refused_at_once(daemon: SqliteLog, path: Path) -
 
 def test_a_read_can_be_narrowed(daemon: SqliteLog, path: Path) -> None:
     assert ids(path, after=2, until=7, subject="CP-1", kinds=["station.removed"]) == ["3", "5", "7"]
+
+
+@pytest.mark.parametrize("read", [0, 1, 10])
+def test_the_log_is_closed_once_it_was_read_or_given_up(crashed: Path, read: int) -> None:
+    reading = read_log(crashed)
+    for _ in range(read):
+        next(reading)
+    if read == 10:
+        assert next(reading, None) is None
+    else:
+        del reading
+
+    assert [file for file in open_files() if file.startswith(str(crashed))] == []
+
+
+def open_files() -> list[str]:
+    files: list[str] = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            files.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return files
 
 
 def test_a_reader_sees_what_stands_beside_the_events(daemon: SqliteLog, path: Path) -> None:

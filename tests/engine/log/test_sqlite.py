@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -21,7 +23,14 @@ from stationkeeper.engine.errors import (
     LogUnavailable,
 )
 from stationkeeper.engine.events import GatewayStopped
-from stationkeeper.engine.log.library import APPLICATION_ID, LAYOUT, connect, wal_of, warn_of_wal_reset
+from stationkeeper.engine.log.library import (
+    APPLICATION_ID,
+    LAYOUT,
+    SqliteConnection,
+    connect,
+    wal_of,
+    warn_of_wal_reset,
+)
 from stationkeeper.engine.log.sqlite import SqliteLog, open_log
 from stationkeeper.engine.testing.logs import some_entry
 
@@ -268,6 +277,85 @@ def test_a_writer_that_ignores_the_lock_is_noticed(log: SqliteLog, path: Path) -
         log.append([some_entry("a")])
 
 
+# --- after a failed fsync ------------------------------------------------------------------------------------------
+
+
+def test_the_wal_is_written_again_and_synced_before_sqlite_opens_it(
+    log: SqliteLog, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append([some_entry(str(n), private=bytes(9_000)) for n in range(300)])
+    crashed = tmp_path / "crashed" / "fleet.db"
+    crashed.parent.mkdir()
+    for file in (path, wal_of(path)):
+        shutil.copy(file, crashed.parent)
+    wal = wal_of(crashed).read_bytes()
+    seen = Calls(monkeypatch)
+
+    open_log(crashed).close()
+    assert len(wal) > 2 << 20
+    assert seen.written[wal_of(crashed)] == wal
+    assert seen.order[:3] == [("sync", wal_of(crashed)), ("sync", crashed.parent), ("open", crashed)]
+
+
+def test_recovering_writes_the_wal_again_before_sqlite_lets_go_of_it(
+    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append([some_entry("a")])
+    wal = wal_of(path).read_bytes()
+    seen = Calls(monkeypatch)
+
+    log.recover()
+    assert seen.written[wal_of(path)] == wal
+    assert seen.order[:2] == [("sync", wal_of(path)), ("sync", path.parent)]
+
+
+def test_a_wal_that_cannot_be_synced_is_not_trusted(
+    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append([some_entry("a")])
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(LogUnavailable, match="cannot be synced to the disk"):
+            log.recover()
+    log.recover()
+    assert log.append([some_entry("a")]) == [1]
+
+
+class Calls:
+    """Watches which files this process writes and syncs, and when SQLite opens one for writing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.written: dict[Path, bytes] = {}
+        self.order: list[tuple[str, Path]] = []
+        pwrite, fsync = os.pwrite, os.fsync
+
+        def watched_pwrite(descriptor: int, chunk: bytes, offset: int) -> int:
+            file = self.path(descriptor)
+            self.written[file] = self.written.get(file, b"")[:offset] + chunk
+            return pwrite(descriptor, chunk, offset)
+
+        def watched_fsync(descriptor: int) -> None:
+            self.order.append(("sync", self.path(descriptor)))
+            fsync(descriptor)
+
+        def watched_connect(path: Path, **options: str) -> SqliteConnection:
+            if options.get("mode") == "rw":
+                self.order.append(("open", path))
+            return connect(path, **options)
+
+        monkeypatch.setattr(os, "pwrite", watched_pwrite)
+        monkeypatch.setattr(os, "fsync", watched_fsync)
+        monkeypatch.setattr("stationkeeper.engine.log.sqlite.connect", watched_connect)
+
+    @staticmethod
+    def path(descriptor: int) -> Path:
+        return Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+
 # --- not for now ---------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +369,9 @@ def test_a_locked_file_loses_nothing(log: SqliteLog, path: Path, monkeypatch: py
         log.append([some_entry("b")])
     tool.close()
 
+    # The outcome of the first is unknown: nothing is written before the log was opened anew.
+    with pytest.raises(LogUnavailable):
+        log.append([some_entry("a")])
     log.recover()
     assert log.append([some_entry("a")]) == [1]
 
