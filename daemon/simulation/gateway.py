@@ -61,19 +61,23 @@ class Gateway:
         Raises:
             GatewayFailed: it ended instead, or was not ready in time.
         """
+        await self.launch()
+        try:
+            await until(self._ready_or_gone, within=READY_WITHIN, what="the gateway becomes ready")
+        except NeverCame as error:
+            await self.kill()
+            raise self._failed(str(error)) from None
+        if self.process is not None and self.process.returncode is not None:
+            raise self._failed(f"the gateway ended with code {self.process.returncode}")
+
+    async def launch(self) -> None:
+        """Start the daemon, and do not wait until it is ready."""
         command = [sys.executable, "-m", "stationkeeper", "serve", "--config", str(self.config)]
         with self.output.open("ab") as output:
             # A process group of its own: Ctrl-C in the terminal is for us, and we then stop it in order.
             self.process = await trio.lowlevel.open_process(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
             )
-        try:
-            await until(self._ready_or_gone, within=READY_WITHIN, what="the gateway becomes ready")
-        except NeverCame as error:
-            await self.kill()
-            raise self._failed(str(error)) from None
-        if self.process.returncode is not None:
-            raise self._failed(f"the gateway ended with code {self.process.returncode}")
 
     async def kill(self) -> None:
         """Kill the daemon where it stands: SIGKILL."""

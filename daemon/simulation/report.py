@@ -42,33 +42,15 @@ def interim(console: Console, trial: Trial, seconds: float) -> None:
 
 def _rows(trial: Trial) -> Iterator[tuple[str, str]]:
     fleet, told, kinds, flags = trial.fleet.count(), trial.receiver.told, trial.judge.kinds, trial.flags
-    yield (
-        "stations",
-        (
-            f"{fleet.connected} of {fleet.stations} connected, as they see it; {fleet.dials} dials: "
-            f"{fleet.admitted} let in, refused {in_words(fleet.refused)}, {fleet.unanswered} unanswered"
-        ),
-    )
-    yield (
-        "log",
-        (
-            f"{trial.judge.position} events, {kinds.get('connection.opened', 0)} opened, "
-            f"{kinds.get('connection.closed', 0)} closed, {kinds.get('connection.ping_timed_out', 0)} pings timed out"
-        ),
-    )
-    yield (
-        "webhooks",
-        (
-            f"{len(told.receipts)} received, {told.trouble['duplicate']} of them again; "
-            f"failed on purpose: {in_words(told.faults)}"
-        ),
-    )
-    yield (
-        "flags",
-        (
-            f"{flags.right} right, {flags.settling} settling, {flags.held} held over the restart, {len(flags.wrong)} wrong"
-        ),
-    )
+    stations = f"{fleet.connected} of {fleet.stations} connected, as they see it; {fleet.dials} dials: "
+    stations += f"{fleet.admitted} let in, refused {in_words(fleet.refused)}, {fleet.unanswered} unanswered"
+    yield "stations", stations
+    opened, closed = kinds.get("connection.opened", 0), kinds.get("connection.closed", 0)
+    silent = kinds.get("connection.ping_timed_out", 0)
+    yield "log", f"{trial.judge.position} events; {opened} opened, {closed} closed, {silent} found silent"
+    again, faults = told.trouble["duplicate"], in_words(told.faults)
+    yield "webhooks", f"{len(told.receipts)} received, {again} of them again; failed on purpose: {faults}"
+    yield "flags", f"{flags.right} right, {flags.settling} settling, {flags.held} held, {len(flags.wrong)} wrong"
     yield "truths", "  ".join(f"{WRONG if found else RIGHT} {truth}" for truth, found in _findings(trial))
 
 

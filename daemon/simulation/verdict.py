@@ -15,12 +15,13 @@ It knows no projection and no fold, so that it cannot share an error with them. 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from ...engine.clock import parse_time
+from ...engine.clock import parse_time, rfc3339
 from ...engine.events import Micros
 from .behaviours import REFUSED
 from .fleet import Fleet
@@ -30,8 +31,9 @@ from .station import Sighting
 SECOND: Final = 1_000_000
 SETTLING: Final = 2 * SECOND
 """Micros that a change may take to be seen on both sides, on a busy machine."""
-CLOCK_SKEW: Final = SECOND // 4
-"""Micros by which two processes' clocks may differ: event times are counted from a run's start, not read anew."""
+CLOCK_SKEW: Final = SECOND // 20
+"""Micros by which two processes' clocks may differ: event times are counted from a run's start, not read anew. It is
+less than half of what any station waits before it dials again, so that no event can be taken for the next dial's."""
 
 TRUTHS: Final = ("flags", "positions", "opened", "signatures", "order", "reading", "offline", "answers", "handshakes")
 
@@ -206,19 +208,21 @@ def unmatched(station: str, dials: Sequence[Sighting], opened: Sequence[Micros])
     died, or the station gave up, between the two. What was opened after the last of the dials is left aside.
     """
     found: list[str] = []
-    rest = sorted(opened)
-    for dial in dials:
-        assert dial.answered_at is not None, "only dials that were answered can be judged"
-        mine = [at for at in rest if at <= dial.answered_at + CLOCK_SKEW]
-        rest = rest[len(mine) :]
-        stray = [at for at in mine if at < dial.dialled_at - CLOCK_SKEW]
-        within = len(mine) - len(stray)
-        if stray:
-            found.append(f"{station}: {len(stray)} opened while it did not dial")
-        if dial.admitted and within != 1:
-            found.append(f"{station}: a 101 has {within} connection.opened")
-        if not dial.admitted and within > (dial.status is None):
-            found.append(f"{station}: a refusal has a connection.opened")
+    begins = [dial.dialled_at - CLOCK_SKEW for dial in dials]
+    mine: list[list[Micros]] = [[] for _ in dials]
+    for at in sorted(opened):
+        # It belongs to the newest dial that had begun.
+        turn = bisect_right(begins, at) - 1
+        ended = dials[turn].answered_at if turn >= 0 else None
+        if ended is not None and at <= ended + CLOCK_SKEW:
+            mine[turn].append(at)
+        elif turn < len(dials) - 1:
+            found.append(f"{station}: opened at {rfc3339(at)}, while it did not dial")
+    for dial, times in zip(dials, mine, strict=True):
+        if dial.admitted and len(times) != 1:
+            found.append(f"{station}: the 101 of {rfc3339(dial.dialled_at)} has {len(times)} connection.opened")
+        if not dial.admitted and len(times) > (dial.status is None):
+            found.append(f"{station}: the refusal of {rfc3339(dial.dialled_at)} has a connection.opened")
     return found
 
 
