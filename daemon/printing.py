@@ -61,14 +61,14 @@ def _print_table(rows: Iterable[Row], columns: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(_cell(row.get(column)))) for column in columns))
-    console = Console(highlight=False)
-    # Where nobody looks a line must not be broken.
-    console.print(table, crop=False, width=None if console.is_terminal else 10_000)
+    # Where no terminal is, a line must not be broken.
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
+    console.print(table)
 
 
 def _cell(value: object) -> str:
