@@ -48,10 +48,10 @@ Scene = StationScene | WebhookScene
 
 def message_id(webhook: str, event: str, type: str, station: str) -> str:
     """Name a message, by the webhook, the id of the event that caused it, its type and its station (O12)."""
-    words = ("stationkeeper outbox 1", webhook, event, type, station)
-    encoded = [word.encode() for word in words]
-    digest = sha256(b"".join(len(word).to_bytes(4, "big") + word for word in encoded)).digest()
-    return "msg_" + b32encode(digest).decode()[:26]
+    words = [word.encode() for word in ("stationkeeper outbox 1", webhook, event, type, station)]
+    digest = sha256(b"".join([len(word).to_bytes(4, "big") + word for word in words])).digest()
+    # 26 characters of base32 are 130 bits; 20 bytes are whole groups of it.
+    return "msg_" + b32encode(digest[:20]).decode()[:26]
 
 
 def render_body(type: str, scene: Scene) -> bytes:

@@ -119,16 +119,21 @@ def _closed(connection: SearchStrategy[str], cause: SearchStrategy[e.Cause]) -> 
     )
 
 
-_ANY: tuple[SearchStrategy[tuple[e.Event, str]], ...] = (
+PRESENCE: SearchStrategy[tuple[e.Event, str]] = st.one_of(
     st.tuples(_started(st.sampled_from((0, 1, 1, 1, 1, 1, 2))), st.just("")),
     st.tuples(st.builds(e.GatewayStopped, listened=seconds), st.just("")),
     st.tuples(st.builds(e.GatewayLost, run=runs, alive_at=times, listened=seconds, found_by=st.just("g")), st.just("")),
     st.tuples(st.builds(e.GatewayLapsed, run=runs, grace=seconds, listened=seconds), st.just("")),
-    st.tuples(st.builds(e.GatewayStalled, since=times, until=times), st.just("")),
     st.tuples(_opened(connections), stations | st.just("")),
     st.tuples(_opened(connections), stations),
     st.tuples(_timed_out(connections), stations),
     st.tuples(_closed(connections, causes), stations),
+    st.tuples(st.builds(e.LogRestored, checkpoint_size=positions, checkpoint_root=st.just("00")), st.just("")),
+)
+"""Events that presence folds, each with its subject."""
+
+OTHERS: SearchStrategy[tuple[e.Event, str]] = st.one_of(
+    st.tuples(st.builds(e.GatewayStalled, since=times, until=times), st.just("")),
     st.tuples(st.sampled_from((e.StationRegistered, e.StationUpdated)).flatmap(_records), stations),
     st.tuples(st.builds(e.StationRemoved), stations),
     st.tuples(st.builds(e.StationSettled, version=rounds, settling=seconds), stations),
@@ -140,8 +145,8 @@ _ANY: tuple[SearchStrategy[tuple[e.Event, str]], ...] = (
     ),
     st.tuples(st.builds(e.WebhookDisabled, reason=st.just("dead"), since=times, status=codes), webhooks),
     st.tuples(st.builds(e.WebhookRecovered, since=positions, until=positions), webhooks),
-    st.tuples(st.builds(e.LogRestored, checkpoint_size=positions, checkpoint_root=st.just("00")), st.just("")),
 )
+"""Events of stations' records and of webhooks, each with its subject."""
 
 
 def _deliveries(history: list[Recorded]) -> SearchStrategy[tuple[e.Event, str]]:
@@ -174,12 +179,12 @@ def _deliveries(history: list[Recorded]) -> SearchStrategy[tuple[e.Event, str]]:
 
 
 @composite
-def arbitrary_histories(draw: DrawFn, max_size: int = 30) -> list[Recorded]:
+def arbitrary_histories(draw: DrawFn, max_size: int = 30, *, presence_alone: bool = False) -> list[Recorded]:
     """Draw well-formed events in any order, at any time; ids differ, and the computed ones are what they must be."""
     history: list[Recorded] = []
     used: set[str] = set()
     for position in range(1, draw(st.integers(0, max_size)) + 1):
-        event, subject = draw(st.one_of(*_ANY, _deliveries(history)))
+        event, subject = draw(PRESENCE if presence_alone else PRESENCE | OTHERS | _deliveries(history))
         id = _computed_id(event, draw(runs))
         if not id or id in used:
             id = f"e{position}"

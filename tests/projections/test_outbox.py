@@ -13,6 +13,7 @@ from strategies import histories
 from stationkeeper.engine import events as e
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Fold, fold
+from stationkeeper.engine.run import RULES as DECLARED
 from stationkeeper.engine.sending import Destination, Owed
 from stationkeeper.projections import outbox, presence, webhooks
 from stationkeeper.projections.bodies import message_id
@@ -461,6 +462,10 @@ def test_o13_rules_that_a_newer_release_put_in_force_stop_deriving_and_sending()
     assert [message.type for message in story.changes] == [ONLINE]
     assert list(story.outbox.pending()) == story.lane() == []
     assert story.outbox.destination("w1") is None
+
+
+def test_o13_runs_declare_the_rules_that_the_outbox_knows() -> None:
+    assert DECLARED == RULES
 
 
 def test_o13_nothing_is_to_upgrade_as_long_as_no_run_declares_more() -> None:

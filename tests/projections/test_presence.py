@@ -8,7 +8,7 @@ import pytest
 from histories import SECOND, START, History
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import STATIONS, causes, histories, legal_histories
+from strategies import STATIONS, arbitrary_histories, causes, histories, legal_histories
 
 from stationkeeper.engine import events as e
 from stationkeeper.engine.codec import decode
@@ -84,7 +84,7 @@ def seen(fleet: Fleet, station: str) -> tuple[tuple[str, str], int]:
     return (known.state, known.connection.id if known.connection else known.run), known.version
 
 
-@given(history=histories())
+@given(history=histories() | arbitrary_histories(60, presence_alone=True))
 def test_the_fold_does_to_each_station_what_the_table_says(history: list[Recorded]) -> None:
     model, folding = Model(), Fold([presence])
     for recorded in history:
@@ -166,6 +166,47 @@ def test_no_other_kind_touches_the_flag(history: list[Recorded]) -> None:
     only = [recorded for recorded in history if recorded.kind in presence.kinds]
 
     assert presence.dump(fold(presence, history)) == presence.dump(fold(presence, only))
+
+
+@pytest.mark.parametrize("end", ["closed", "timed_out"])
+@pytest.mark.parametrize("prior", ["off", "on"])
+def test_rows_10_and_11_an_end_that_comes_before_its_open_leaves_its_mark(end: str, prior: str) -> None:
+    history = History()
+    history.started("r1")
+    history.opened("CP", "r1-1")
+    if prior == "off":
+        history.closed("CP", "r1-1")
+    before = fold(presence, history)["CP"]
+    history.closed("CP", "r1-3") if end == "closed" else history.timed_out("CP", "r1-3")
+    history.opened("CP", "r1-3")
+    history.opened("CP", "r1-2")
+
+    assert fold(presence, history)["CP"] == before
+    history.opened("CP", "r1-4")
+    assert fold(presence, history)["CP"].connection is not None
+
+
+def test_a_mark_is_the_stations_own_and_the_runs_own() -> None:
+    history = History()
+    history.started("r1")
+    history.started("q1", gateway="h")
+    history.opened("a", "r1-5")
+    history.opened("b", "r1-4")
+    history.opened("a", "q1-1")
+
+    fleet = fold(presence, history)
+
+    assert fleet["b"].online
+    assert fleet["a"].run == "q1"
+
+
+def test_a_station_was_created_when_it_was_first_let_in() -> None:
+    history = History()
+    history.started("r1")
+    first = history.opened("CP", "r1-1")
+    history.opened("CP", "r1-2")
+
+    assert fold(presence, history)["CP"].created_at == first.at
 
 
 def test_back_within_the_grace_is_no_flip_and_another_connection() -> None:
