@@ -312,8 +312,9 @@ def test_no_bytes_of_a_peer_harm_the_server(peers: list[tuple[list[bytes], bool]
                 for pieces, abrupt in peers:
                     nursery.start_soon(abuse, server, b"".join(pieces), abrupt)
             assert (await said(server, LAST)).endswith(b"GET /x 0")
-            while server.connections:
-                await trio.sleep(0.01)
+            with trio.fail_after(5):
+                while server.connections:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
             assert open_files() <= before
 
     trio.run(main)
