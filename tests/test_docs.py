@@ -228,3 +228,15 @@ def test_a_page_that_follows_from_the_code_is_current(page: str) -> None:
 @pytest.mark.parametrize("page", ["events.md", "configuration.md"])
 def test_the_reference_says_what_each_field_and_setting_means(page: str) -> None:
     assert [line for line in generate.PAGES[page]().splitlines() if line.endswith("|  |")] == []
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    promises = (ROOT / "docs/explanation/promises.md").read_text()
+    paths = set(re.findall(r"`((?:tests|engine)/[\w/]+(?:\.py)?)`", promises))
+    named = set(re.findall(r"`(test_\w+)`", promises))
+    sources = "".join(
+        path.read_text() for folder in ("tests", "engine/testing") for path in (ROOT / folder).rglob("*.py")
+    )
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [name for name in named if f"def {name}(" not in sources] == []
