@@ -10,9 +10,9 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlencode, urlsplit
 
 import click
@@ -56,7 +56,7 @@ def pages(desk: Desk, path: str, **query: str) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def open_desk(url: str | None, log: str | None) -> Iterator[Desk]:
+def open_desk(url: str | None, log: str | None) -> Generator[Desk]:
     """Open the desk that the options name: a log with *log*, else a daemon."""
     if log is None:
         yield DaemonDesk(url or DEFAULT_URL, os.environ.get("STATIONKEEPER_TOKEN"))
@@ -113,7 +113,7 @@ def answer_of(status: int, content: bytes) -> Any:
         answer = None
     if status < 400:
         return answer
-    problem = answer if isinstance(answer, dict) else {}
+    problem = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
     raise _refusal(status, str(problem.get("detail") or problem.get("title") or f"the daemon answered {status}"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from secrets import token_urlsafe
 from typing import Any, Final, cast
@@ -41,7 +41,7 @@ class OneCaller(Tokens):
 
 
 @contextmanager
-def open_log_desk(log: str) -> Iterator[LogDesk]:
+def open_log_desk(log: str) -> Generator[LogDesk]:
     """Open a log, and the API over it.
 
     Raises:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -81,7 +81,7 @@ def _plain(value: object) -> object:
     if isinstance(value, float):
         return write_duration(Duration(value))
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_plain(item) for item in cast("tuple[object, ...]", value)]
     if isinstance(value, Address | Path):
         return str(value)
     return value

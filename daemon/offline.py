@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -78,11 +78,11 @@ class OfflineBook:
         at = self.now()
         entry = seal(event, id=id or new_id(at), at=at, subject=subject, actor=actor, private=private)
         (position,) = self._log.append([entry])
-        self._catch_up()
+        self.catch_up()
         return position
 
     @contextmanager
-    def reader(self) -> Iterator[Log]:
+    def reader(self) -> Generator[Log]:
         """Open the log for reading alone, to be used in a worker thread."""
         reader = open_reader(self.log_path)
         try:
@@ -90,13 +90,14 @@ class OfflineBook:
         finally:
             reader.close()
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
+        """Fold what the log holds beyond `position`."""
         for recorded in self._log.read(self._fold.position):
             self._fold.advance(recorded)
 
 
 @contextmanager
-def open_book(log: str | Path) -> Iterator[OfflineBook]:
+def open_book(log: str | Path) -> Generator[OfflineBook]:
     """Open a log to change it, for as long as the block lasts. A log that is not there is made.
 
     Raises:
@@ -118,7 +119,7 @@ def open_book(log: str | Path) -> Iterator[OfflineBook]:
             )
         try:
             book = OfflineBook(kept, fold_of(kept, [presence, registry, webhooks, outbox]), secrets)
-            book._catch_up()
+            book.catch_up()
             yield book
         finally:
             secrets.close()

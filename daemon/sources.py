@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 import attrs
 from attrs import frozen
@@ -100,16 +100,17 @@ def _from_file(file: Path | None) -> tuple[dict[Key, Given], tuple[WebhookSectio
             raise WrongSetting(f"[{name}] (in {source}) is no section{_nearest(name, [*SECTIONS, 'webhook'])}")
         if not isinstance(table, dict):
             raise WrongSetting(f"{name} (in {source}) is a section: write [{name}], and its keys below")
-        for key, value in table.items():
+        for key, value in cast("dict[str, object]", table).items():
             _refuse_unknown(name, key, SECTIONS[name], source)
             given[name, key] = Given(value, source)
     return given, _webhooks(webhooks, source)
 
 
 def _webhooks(tables: object, source: str) -> tuple[WebhookSection, ...]:
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+    given = cast("list[object]", tables)
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in given):
         raise WrongSetting(f"webhook (in {source}) stands once for each subscription: write [[webhook]]")
-    webhooks = tuple(_webhook(table, source) for table in tables)
+    webhooks = tuple(_webhook(cast("dict[str, object]", table), source) for table in given)
     names = [webhook.name for webhook in webhooks]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -201,8 +202,8 @@ def _shown(value: object) -> str:
 
 
 def _first_reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    if isinstance(error, BaseValidationError):
+        return _first_reason(error.exceptions[0])
     return str(error)
 
 
@@ -235,7 +236,7 @@ def _one_of(value: object, wanted: Any) -> object:
 def _tuple(value: object, wanted: Any) -> tuple[object, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("a list, e.g. [...]")
-    return tuple(_converter.structure(item, get_args(wanted)[0]) for item in value)
+    return tuple(_converter.structure(item, get_args(wanted)[0]) for item in cast("list[object]", value))
 
 
 def _origin(wanted: Any) -> object:

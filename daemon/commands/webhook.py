@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import click
@@ -176,7 +176,7 @@ def _post(id: str, action: str, url: str | None, log: str | None, body: Mapping[
 
 def _given(**fields: Any) -> dict[str, Any]:
     return {
-        key: list(value) if isinstance(value, tuple) else value
+        key: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
         for key, value in fields.items()
         if value is not None and value != ()
     }
