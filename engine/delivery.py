@@ -21,15 +21,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import trio
+from attrs import define, field
 
 from .clock import Clock
 from .entry import Recorded
 from .errors import Conflict, LogError, LogUnavailable
-from .events import DeliveryParked, DeliverySucceeded, Event, Micros, WebhookDisabled
-from .health import Answered, Health, Seen
+from .events import Event, Micros, WebhookDisabled
+from .health import Health, Seen
 from .lanes import Lanes, Verdict
 from .log import Attempted
 from .names import new_id
+from .outcomes import failure, outcome
 from .sending import Answer, Attempt, Destination, Owed, Owing, Sender
 from .settings import EngineSettings
 
@@ -47,63 +49,48 @@ class Record(Protocol):
     async def __call__(self, event: Event, *, subject: str = "", id: str | None = None) -> Any: ...
 
 
+@define(eq=False)
 class Deliveries:
-    """What is being sent. Make it once the log is folded; then `committed` for each event, and `run`.
+    """What is being sent. Make it once the log is folded; then tell it `committed` for each event, and `run` it."""
 
-    Args:
-        owing: the projection's state, asked anew each time.
-        sender: how one attempt is made.
-        record: appends an event, and returns once it is durable and folded; raises LogUnavailable.
-        note: keeps telemetry of a failed attempt beside the log; it must not block.
-        secret: a signing secret by its id; none if there is no such secret.
-        recall: makes the body of a message so old that the projection no longer has it; may raise LookupError.
-        writable: whether the log can be written now.
-        now: the time that an event of this moment would bear.
-        attempts: what the log knows of failed attempts (`Log.attempts`).
-        mute: begin nothing; see `mute`.
-    """
+    _owing: Callable[[], Owing]
+    """The state of the projection that owes messages; asked anew each time."""
+    _sender: Sender
+    """How one attempt is made."""
+    _record_event: Record = field(alias="record", kw_only=True)
+    """Appends an event, and returns once it is durable and folded."""
+    _note: Callable[[Attempted], None] = field(kw_only=True)
+    """Keeps telemetry of a failed attempt beside the log; it must not block."""
+    _secret: Callable[[str], bytes | None] = field(kw_only=True)
+    """Returns a signing secret by its id; none if there is no such secret."""
+    _recall: Callable[[Owed], Awaitable[bytes]] = field(kw_only=True)
+    """Makes the body of a message so old that the projection no longer has it; may raise LookupError."""
+    _writable: Callable[[], bool] = field(kw_only=True)
+    """Whether the log can be written now."""
+    _clock: Clock = field(kw_only=True)
+    _now: Callable[[], Micros] = field(kw_only=True)
+    """The time that an event of this moment would bear."""
+    _settings: EngineSettings = field(kw_only=True, factory=EngineSettings)
+    _attempts: Mapping[str, Attempted] = field(alias="attempts", kw_only=True, factory=dict[str, Attempted])
+    """What the log knows of failed attempts (`Log.attempts`)."""
+    _mute: bool = field(kw_only=True, default=False)
 
-    def __init__(
-        self,
-        owing: Callable[[], Owing],
-        sender: Sender,
-        *,
-        record: Record,
-        note: Callable[[Attempted], None],
-        secret: Callable[[str], bytes | None],
-        recall: Callable[[Owed], Awaitable[bytes]],
-        writable: Callable[[], bool],
-        clock: Clock,
-        now: Callable[[], Micros],
-        settings: EngineSettings | None = None,
-        attempts: Mapping[str, Attempted] | None = None,
-        mute: bool = False,
-    ) -> None:
-        self._owing = owing
-        self._sender = sender
-        self._record_event = record
-        self._note = note
-        self._secret = secret
-        self._recall = recall
-        self._writable = writable
-        self._clock = clock
-        self._now = now
-        self._mute = mute
-        self._settings = settings or EngineSettings()
-        self.tally: Counter[str] = Counter()
-        """Since this process began: `attempts`, of which `succeeded`, `failed`, `parked`; webhooks `disabled`; attempts
-        not made as nothing would sign them, `unsigned`; failed tries to record an outcome, `unrecorded`."""
-        self._seen: dict[str, Seen] = {}
+    tally: Counter[str] = field(init=False, factory=Counter[str])
+    """Since this process began: `attempts`, of which `succeeded`, `failed`, `parked`; webhooks `disabled`; attempts not
+    made as nothing would sign them, `unsigned`; tries to record an outcome that failed, `unrecorded`."""
+    _lanes: Lanes = field(init=False)
+    _seen: dict[str, Seen] = field(init=False, factory=dict[str, Seen])
+    _news: trio.Event = field(init=False, factory=trio.Event)
+    _ended: trio.Event = field(init=False, factory=trio.Event)
+    _stopping: bool = field(init=False, default=False)
+    _nursery: trio.Nursery | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self._settings
         self._lanes = Lanes(
-            self._settings.retry,
-            concurrency=self._settings.concurrency,
-            webhook_concurrency=self._settings.webhook_concurrency,
+            settings.retry, concurrency=settings.concurrency, webhook_concurrency=settings.webhook_concurrency
         )
-        self._news = trio.Event()
-        self._stopping = False
-        self._nursery: trio.Nursery | None = None
-        self._ended = trio.Event()
-        self._resume(attempts or {})
+        self._resume()
 
     # --- what the engine tells ---
 
@@ -121,7 +108,7 @@ class Deliveries:
         for message in messages:
             if message.state != "pending":
                 self._lanes.forget(message.id)
-        for webhook, subject in {(message.webhook, message.subject) for message in messages}:
+        for webhook, subject in dict.fromkeys((message.webhook, message.subject) for message in messages):
             if webhook not in self._seen:
                 self.refresh(webhook)
             self._lanes.head(webhook, subject, next(iter(owing.lane(webhook, subject)), None), now)
@@ -199,7 +186,7 @@ class Deliveries:
             return None
         return self._now() + round(max(0.0, progress.due - self._clock.stepless()) * 1_000_000)
 
-    def attempts(self, message: str) -> int:
+    def attempted(self, message: str) -> int:
         """Return how often a pending message was tried in vain."""
         progress = self._lanes.progress(message)
         return progress.attempts if progress else 0
@@ -211,7 +198,7 @@ class Deliveries:
 
     # --- within ---
 
-    def _resume(self, attempts: Mapping[str, Attempted]) -> None:
+    def _resume(self) -> None:
         """Take up what is owed, and what is known of failures before a restart."""
         owing, now, wall = self._owing(), self._clock.stepless(), self._now()
         heads: dict[tuple[str, str], Owed] = {}
@@ -221,7 +208,7 @@ class Deliveries:
                 destination = owing.destination(message.webhook)
                 if destination is not None and destination.failing_since is not None:
                     self._lanes.failed_since(message.webhook, now - (wall - destination.failing_since) / 1_000_000)
-            known = attempts.get(message.id)
+            known = self._attempts.get(message.id)
             if known is not None and known.round == message.round:
                 # The wall clock may have been set meanwhile: no message waits longer than the delay that made its due.
                 waits = min(max(0.0, (known.due - wall) / 1_000_000), known.delay)
@@ -261,9 +248,10 @@ class Deliveries:
         self._look(message, answer, verdict, at)
         self._news.set()
         if verdict.outcome == "failed":
-            self._note_failure(message, answer, verdict, at)
+            due = self._now() + round(verdict.delay * 1_000_000)
+            self._note(failure(message, answer, verdict, at, due))
         elif verdict.outcome != "dropped":
-            await self._record(_outcome(message, answer, verdict, at), subject=message.subject)
+            await self._record(outcome(message, answer, verdict, at), subject=message.subject)
             self._lanes.recorded(message, self._clock.stepless())
             self._news.set()
         if verdict.disable:
@@ -318,42 +306,12 @@ class Deliveries:
 
     def _look(self, message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> None:
         """Keep an answer for people to look at."""
-        seen = self._seen.get(message.webhook)
         count = {"delivered": "succeeded", "parked": "parked"}.get(verdict.outcome, "failed")
-        for tally in (self.tally, seen.tally) if seen else (self.tally,):
-            tally["attempts"] += 1
-            tally[count] += 1
-        if seen is None:
-            return
-        if answer.accepted:
-            seen.accepted_at = at
-        seen.answers.append(
-            Answered(
-                message=message.id,
-                subject=message.subject,
-                at=at,
-                number=verdict.attempts,
-                outcome=verdict.outcome,
-                status=answer.status,
-                error=answer.error,
-                latency=answer.latency,
-                excerpt=answer.excerpt,
-            )
-        )
-
-    def _note_failure(self, message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> None:
-        self._note(
-            Attempted(
-                message=message.id,
-                round=message.round,
-                number=verdict.attempts,
-                at=at,
-                due=self._now() + round(verdict.delay * 1_000_000),
-                delay=verdict.delay,
-                status=answer.status,
-                error=answer.error,
-            )
-        )
+        self.tally.update(("attempts", count))
+        seen = self._seen.get(message.webhook)
+        if seen is not None:
+            seen.tally.update(("attempts", count))
+            seen.keep(message, answer, verdict, at)
 
     async def _disable(self, webhook: str, reason: str, status: int | None) -> None:
         seen = self._seen.get(webhook) or Seen()
@@ -373,29 +331,3 @@ class Deliveries:
             except LogUnavailable:
                 self.tally["unrecorded"] += 1
                 await trio.sleep(LOG_PATIENCE)
-
-
-def _outcome(message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> DeliverySucceeded | DeliveryParked:
-    if verdict.outcome == "delivered":
-        assert answer.status is not None
-        return DeliverySucceeded(
-            message=message.id,
-            webhook=message.webhook,
-            position=message.position,
-            round=message.round,
-            attempts=verdict.attempts,
-            status=answer.status,
-            attempted_at=at,
-            latency=answer.latency,
-        )
-    return DeliveryParked(
-        message=message.id,
-        webhook=message.webhook,
-        position=message.position,
-        round=message.round,
-        attempts=verdict.attempts,
-        status=answer.status,
-        attempted_at=at,
-        latency=answer.latency,
-        reason=answer.error or f"answered {answer.status}",
-    )

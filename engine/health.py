@@ -10,7 +10,8 @@ from attrs import frozen
 
 from .breaker import State as BreakerState
 from .events import Micros
-from .lanes import Outcome
+from .lanes import Outcome, Verdict
+from .sending import Answer, Owed
 
 ANSWERS_KEPT: Final = 20
 """Newest answers of a webhook that are kept; at most 4 KiB of text each."""
@@ -59,3 +60,21 @@ class Seen:
         self.tally: Counter[str] = Counter()
         self.accepted_at: Micros = 0
         self.unsigned = False
+
+    def keep(self, message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> None:
+        """Keep the answer to an attempt that began *at* then."""
+        if answer.accepted:
+            self.accepted_at = at
+        self.answers.append(
+            Answered(
+                message=message.id,
+                subject=message.subject,
+                at=at,
+                number=verdict.attempts,
+                outcome=verdict.outcome,
+                status=answer.status,
+                error=answer.error,
+                latency=answer.latency,
+                excerpt=answer.excerpt,
+            )
+        )

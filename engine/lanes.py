@@ -15,22 +15,17 @@ A lane is (webhook, subject). The projection says what stands at its head (`head
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from heapq import heappop, heappush
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 from attrs import frozen
 
-from .breaker import Breaker
 from .breaker import State as BreakerState
-from .retries import Progress, asked_delay, next_attempt
+from .condition import Condition
+from .retries import Progress, next_attempt
 from .sending import Answer, Destination, Owed
 from .settings import Retry
-
-GONE: Final = 410
-GONE_CONFIRMED_AFTER: Final = 60.0
-"""Seconds between two 410 answers that disable a webhook: one alone may be a deploy in passing."""
 
 Outcome: TypeAlias = Literal["delivered", "parked", "failed", "dropped"]
 
@@ -65,32 +60,28 @@ class _Lane:
 
 class _Webhook:
     __slots__ = (
-        "breaker", "destination", "disabling", "failing_since", "flying", "gone_since", "held_until", "id", "lanes",
-        "ready", "ticket", "turning", "wakes_at",
+        "condition", "destination", "disabling", "flying", "held_until", "lanes", "ready", "ticket", "turning",
+        "wakes_at",
     )  # fmt: skip
 
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.destination: Destination | None = None
+    def __init__(self, destination: Destination, condition: Condition) -> None:
+        self.destination: Destination | None = destination
+        self.condition = condition
         self.disabling = False
         self.lanes: dict[str, _Lane] = {}
         self.ready: deque[_Lane] = deque()
+        self.flying = 0
+        self.held_until = 0.0
         self.turning = False
         self.ticket = 0
         self.wakes_at = 0.0
-        self.flying = 0
-        self.held_until = 0.0
-        self.begin_afresh()
-
-    def begin_afresh(self) -> None:
-        self.breaker = Breaker()
-        self.failing_since: float | None = None
-        self.gone_since: float | None = None
-        self.held_until = 0.0
 
     @property
     def active(self) -> bool:
         return self.destination is not None and self.destination.state == "active" and not self.disabling
+
+    def may_begin(self, share: int) -> bool:
+        return self.active and self.flying < share and bool(self.ready)
 
 
 class Lanes:
@@ -102,7 +93,7 @@ class Lanes:
     def __init__(self, retry: Retry, *, concurrency: int, webhook_concurrency: int) -> None:
         self.retry = retry
         self._concurrency = concurrency
-        self._webhook_concurrency = webhook_concurrency
+        self._share = webhook_concurrency
         self._webhooks: dict[str, _Webhook] = {}
         self._flying: dict[str, _Lane] = {}
         self._unrecorded: dict[str, _Lane] = {}
@@ -124,13 +115,14 @@ class Lanes:
             return
         known = self._webhooks.get(webhook)
         if known is None:
-            known = self._webhooks[webhook] = _Webhook(webhook)
+            self._webhooks[webhook] = _Webhook(destination, Condition(self.retry))
+            return
         if destination.state != "active":
             known.disabling = False
         before, known.destination = known.destination, destination
-        if known.active and destination != before:
-            known.begin_afresh()
-            for lane in list(known.lanes.values()) if before is not None else ():
+        if known.active and before is not None and _differ(before, destination):
+            known.condition, known.held_until = Condition(self.retry), 0.0
+            for lane in list(known.lanes.values()):
                 self._hasten(lane, now)
         self._offer(known, now)
 
@@ -154,8 +146,9 @@ class Lanes:
     def failed_since(self, webhook: str, since: float) -> None:
         """Take up since when a webhook has accepted nothing, from before a restart."""
         owner = self._webhooks.get(webhook)
-        if owner is not None and (owner.failing_since is None or since < owner.failing_since):
-            owner.failing_since = since
+        if owner is not None:
+            known = owner.condition.failing_since
+            owner.condition.failing_since = since if known is None else min(known, since)
 
     def forget(self, message: str) -> None:
         """Drop what is known of a message that is pending no more."""
@@ -182,7 +175,7 @@ class Lanes:
             lane.flying = lane.head
             self._flying[lane.head.id] = lane
             webhook.flying += 1
-            webhook.breaker.begin(lane.head.id)
+            webhook.condition.breaker.begin(lane.head.id)
             self._offer(webhook, now)
             return lane.head
         return None
@@ -217,7 +210,7 @@ class Lanes:
     def put_back(self, message: Owed, now: float, *, until: float = 0.0) -> None:
         """Say that an attempt that had begun was not made and counts for nothing; the lane waits *until* then."""
         lane = self._land(message)
-        lane.webhook.breaker.abandon(message.id)
+        lane.webhook.condition.breaker.abandon(message.id)
         if until > now:
             known = self._known(message) or Progress(round=message.round, attempts=0, due=until)
             self._progress[message.id] = msgspec.structs.replace(known, due=until)
@@ -237,10 +230,6 @@ class Lanes:
         """Outcomes that are not yet in the log."""
         return len(self._unrecorded)
 
-    def webhooks(self) -> Iterator[str]:
-        """Return the webhooks known, in no particular order."""
-        return iter(self._webhooks)
-
     def in_flight(self, webhook: str) -> int:
         """Return how many attempts at a webhook are in flight."""
         owner = self._webhooks.get(webhook)
@@ -249,12 +238,12 @@ class Lanes:
     def breaker(self, webhook: str, now: float) -> BreakerState:
         """Return the state of a webhook's breaker."""
         owner = self._webhooks.get(webhook)
-        return owner.breaker.state(now) if owner else "closed"
+        return owner.condition.breaker.state(now) if owner else "closed"
 
     def failing_since(self, webhook: str) -> float | None:
         """Return when the first failure came after which a webhook accepted nothing; none if it is well."""
         owner = self._webhooks.get(webhook)
-        return owner.failing_since if owner else None
+        return owner.condition.failing_since if owner else None
 
     def progress(self, message: str) -> Progress | None:
         """Return what is known of a message that failed; none if it did not, or is pending no more."""
@@ -266,45 +255,21 @@ class Lanes:
         before = self._known(message)
         attempts = (before.attempts if before else 0) + 1
         if answer.accepted:
-            webhook.breaker.accepted()
-            webhook.failing_since = webhook.gone_since = None
+            webhook.condition.accepted()
             return Verdict(outcome="delivered", attempts=attempts)
         if webhook.destination is None:
             return Verdict(outcome="dropped", attempts=attempts)
-        if webhook.failing_since is None:
-            webhook.failing_since = now
-        webhook.breaker.failed(message.id, now, asked=min(asked_delay(answer), self.retry.retry_after_cap))
+        reason = webhook.condition.failed(message.id, answer, now)
+        disable = reason if webhook.active else ""
+        webhook.disabling = webhook.disabling or bool(disable)
         after = next_attempt(self.retry, message.id, before, message.round, answer, now)
-        gone = self._is_gone(webhook, answer, now)
-        if after is not None and webhook.gone_since is not None and answer.status == GONE and not gone:
-            after = msgspec.structs.replace(after, due=webhook.gone_since + GONE_CONFIRMED_AFTER)
-        disable = self._disable(webhook, gone=gone, now=now)
         if after is None:
             return Verdict(outcome="parked", attempts=attempts, disable=disable)
+        sooner = webhook.condition.ask_again(answer)
+        if sooner is not None and sooner > now:
+            after = msgspec.structs.replace(after, due=sooner)
         self._progress[message.id] = after
-        return Verdict(outcome="failed", attempts=attempts, delay=max(0.0, after.due - now), disable=disable)
-
-    def _is_gone(self, webhook: _Webhook, answer: Answer, now: float) -> bool:
-        if answer.status != GONE:
-            if answer.status is not None:
-                webhook.gone_since = None
-            return False
-        if webhook.gone_since is None:
-            webhook.gone_since = now
-        return now - webhook.gone_since >= GONE_CONFIRMED_AFTER
-
-    def _disable(self, webhook: _Webhook, *, gone: bool, now: float) -> str:
-        if not webhook.active:
-            return ""
-        failing = 0.0 if webhook.failing_since is None else now - webhook.failing_since
-        if gone:
-            reason = "the receiver answered 410 Gone, and again a minute later"
-        elif failing >= self.retry.disable_after:
-            reason = f"every attempt failed for {failing / 86400:.1f} days"
-        else:
-            return ""
-        webhook.disabling = True
-        return reason
+        return Verdict(outcome="failed", attempts=attempts, delay=after.due - now, disable=disable)
 
     def _known(self, message: Owed) -> Progress | None:
         progress = self._progress.get(message.id)
@@ -343,30 +308,28 @@ class Lanes:
 
     def _offer(self, webhook: _Webhook, now: float) -> None:
         """Let a webhook take its turn if it could start something, or note when it can."""
-        if webhook.turning or not webhook.ready or not webhook.active:
+        if webhook.turning or not webhook.may_begin(self._share):
             return
-        if webhook.flying >= self._webhook_concurrency:
-            return
-        until = max(webhook.held_until, webhook.breaker.until)
+        until = max(webhook.held_until, webhook.condition.breaker.until)
         if until > now:
             if not webhook.ticket or webhook.wakes_at != until:
                 webhook.wakes_at = until
                 self._set_timer(webhook, until)
-        elif webhook.breaker.allows(now):
+        elif webhook.condition.breaker.allows(now):
             webhook.turning = True
             self._turn.append(webhook)
 
     def _next_lane(self, webhook: _Webhook, now: float) -> _Lane | None:
         """Take the next lane off a webhook's queue; none if the webhook can start nothing after all."""
-        if not webhook.active or webhook.flying >= self._webhook_concurrency:
+        if not webhook.may_begin(self._share):
             return None
-        if webhook.held_until > now or not webhook.breaker.allows(now):
+        if webhook.held_until > now or not webhook.condition.breaker.allows(now):
             self._offer(webhook, now)
             return None
         while webhook.ready:
             lane = webhook.ready.popleft()
             lane.queued = False
-            if lane.flying is not None or lane.head is None:
+            if lane.head is None:
                 continue
             known = self._known(lane.head)
             if (lane.head.id, lane.head.round) != lane.finished and (known is None or known.due <= now):
@@ -400,3 +363,8 @@ class Lanes:
         gone.destination, gone.ticket = None, 0
         gone.lanes.clear()
         gone.ready.clear()
+
+
+def _differ(before: Destination, now: Destination) -> bool:
+    """Return whether attempts may fare differently now."""
+    return (before.url, before.secrets, before.state) != (now.url, now.secrets, now.state)
