@@ -14,6 +14,7 @@ import trio
 
 from stationkeeper.daemon.admission import RegistryAdmission
 from stationkeeper.daemon.credentials import Credentials
+from stationkeeper.daemon.serve import GC_THRESHOLDS
 from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
 from stationkeeper.engine.events import StationRegistered, Validity
 from stationkeeper.projections import outbox, presence, registry
@@ -35,7 +36,7 @@ async def register(engine: Engine, credentials: Credentials) -> None:
                 nursery.start_soon(lambda station: engine.record(record, subject=station), f"CP-{number}")
 
 
-async def main(ping: float) -> None:
+async def main(ping: float, tuned: bool) -> None:
     admission = RegistryAdmission()
     stations = WebSocketStations("127.0.0.1:0", admit=admission)
     settings = EngineSettings(liveness=Liveness(ping_interval=ping) if ping else Liveness())
@@ -45,6 +46,9 @@ async def main(ping: float) -> None:
         credentials = Credentials(engine.secrets)
         await register(engine, credentials)
         admission.attach(engine, credentials)
+        if tuned:
+            gc.collect()
+            gc.freeze()
         print(stations.addresses[0].rpartition(":")[2], flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
 
@@ -54,7 +58,6 @@ if __name__ == "__main__":
     options.add_argument("--ping", type=float, default=0.0)
     options.add_argument("--gc", choices=["tuned", "default"], default="tuned")
     chosen = options.parse_args()
-    if chosen.gc == "tuned":
-        gc.freeze()
-        gc.set_threshold(50_000, 50, 100)
-    trio.run(main, chosen.ping)
+    if tuned := chosen.gc == "tuned":
+        gc.set_threshold(*GC_THRESHOLDS)
+    trio.run(main, chosen.ping, tuned)
