@@ -81,7 +81,7 @@ async def serve_http(
     listeners = await _bind(listen)
     server = HttpServer(app, listeners, bounds or HttpBounds())
     try:
-        await server._serve(task_status)
+        await server.run(task_status)
     finally:
         for listener in listeners:
             listener.socket.close()
@@ -119,7 +119,8 @@ class HttpServer:
         for conversation in self._conversations:
             conversation.stop_waiting()
 
-    async def _serve(self, task_status: trio.TaskStatus[HttpServer]) -> None:
+    async def run(self, task_status: trio.TaskStatus[HttpServer]) -> None:
+        """Accept and answer until stopped; `serve_http` calls this."""
         with self._answering:
             async with trio.open_nursery() as talking:
                 with self._accepting:
@@ -350,6 +351,7 @@ class _Exchange:
 
     async def _receive_body(self) -> Message:
         conversation = self.conversation
+        event: object = None
         with trio.move_on_at(self._body_deadline) as in_time:
             while (event := conversation.h11.next_event()) is h11.NEED_DATA:
                 if conversation.h11.they_are_waiting_for_100_continue:

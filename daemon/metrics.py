@@ -23,7 +23,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 LISTED_WEBHOOKS: Final = 200
 """Webhooks that have series of their own; the rest is in the sums."""
-STATES: Final = ("active", "failing", "paused", "disabled")
+STATES: Final[tuple[str, ...]] = ("active", "failing", "paused", "disabled")
 
 
 class Metrics:
@@ -98,7 +98,7 @@ class EngineCollector(Collector):
         parked = GaugeMetricFamily(
             "stationkeeper_webhook_messages_parked", "Messages given up and remembered.", labels=["webhook"]
         )
-        states = dict.fromkeys(STATES, 0)
+        states: dict[str, int] = dict.fromkeys(STATES, 0)
         subscribed = self._engine.state(webhooks)
         for number, webhook in enumerate(sorted(subscribed)):
             states[self._state(webhook)] += 1

@@ -7,7 +7,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
@@ -31,7 +31,9 @@ class Token:
         return self.scope == "admin"
 
 
-LOCAL = Token(name="local", scope="admin", digest=b"")
+_SCOPES: Final[dict[str, Scope]] = {"read": "read", "admin": "admin"}
+
+LOCAL: Final = Token(name="local", scope="admin", digest=b"")
 """Who everybody is where there is no token file, and so no way in but from this machine."""
 
 
@@ -114,12 +116,12 @@ def _read(path: Path) -> list[Token]:
         words = line.partition("#")[0].split()
         if not words:
             continue
-        if words[0] not in ("read", "admin") or len(words) not in (2, 3):
+        scope = _SCOPES.get(words[0])
+        if scope is None or len(words) not in (2, 3):
             raise WrongSetting(
                 f"[http] token_file = {str(path)!r}, line {number}: write `admin TOKEN` or `read TOKEN`, "
                 "with a name behind it if you like"
             )
-        scope = cast(Scope, words[0])
         nth = 1 + sum(token.scope == scope for token in tokens)
         name = words[2] if len(words) == 3 else f"{scope}-{nth}"
         tokens.append(Token(name=name, scope=scope, digest=sha256(words[1].encode()).digest()))

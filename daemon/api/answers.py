@@ -87,8 +87,11 @@ _STATUS: Final[dict[type[Refused], int]] = {NotFound: 404, AlreadyThere: 409, St
 
 
 async def _http(request: Request, error: Any) -> Response:
-    details = {404: f"There is nothing at {request.url.path}.", 405: f"{request.method} is not for this path."}
-    return problem_answer(error.status_code, details.get(error.status_code, error.detail), headers=error.headers)
+    details: dict[int, str] = {
+        404: f"There is nothing at {request.url.path}.",
+        405: f"{request.method} is not for this path.",
+    }
+    return problem_answer(error.status_code, details.get(error.status_code) or str(error.detail), headers=error.headers)
 
 
 async def _unprocessable(request: Request, error: Any) -> Response:

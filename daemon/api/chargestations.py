@@ -69,6 +69,7 @@ def shown(engine: Engine, id: str) -> dict[str, object]:
     found = chargestation(engine.state(presence), engine.state(registry), id) if known(engine, id) else None
     if found is None:
         raise NotFound(f"there is no station {id!r}")
+    found["registered"] = id in engine.state(registry)
     live = engine.connection(id)
     if live is not None and not live.over:
         found["live"] = {
@@ -207,5 +208,5 @@ def _changes(given: shapes.StationChangesGiven) -> StationChanges:
     for name in ("password", "security", "name", "site"):
         if name in named and named[name] is None:
             raise Invalid(name, "null is no value; leave it out to keep what is there")
-    liveness = _liveness(given.liveness) if "liveness" in named else KEEP
-    return StationChanges(**{**named, "liveness": liveness})
+    wanted: dict[str, Any] = {**named, "liveness": _liveness(given.liveness) if "liveness" in named else KEEP}
+    return StationChanges(**wanted)

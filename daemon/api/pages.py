@@ -28,11 +28,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    filters: dict[str, Any] = environment.filters
+    filters.update(
         encoded=encoded, instant=rfc3339, clock=clock, ago=ago, duration=duration, count=count, number=number
     )
-    environment.globals["style"] = _asset("dashboard.css")
-    environment.globals["script"] = _asset("dashboard.js")
+    names: dict[str, Any] = environment.globals
+    names.update(style=_asset("dashboard.css"), script=_asset("dashboard.js"))
     return environment
 
 

@@ -5,7 +5,7 @@ Answers are encoded straight from what was folded; the models of answers only de
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -16,8 +16,8 @@ def _seconds(value: object) -> object:
     return None if value is None else parse_duration(value)
 
 
-def _security_type(value: Any) -> object:
-    return value.get("type") if isinstance(value, dict) else value
+def _security_type(value: object) -> object:
+    return cast("dict[str, object]", value).get("type") if isinstance(value, dict) else value
 
 
 Duration = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)]
@@ -162,6 +162,7 @@ class Chargestation(Answer):
     position: int = Field(description="Of the event behind the present state.")
     connection: ConnectionShown | None
     disconnect: DisconnectShown | None
+    registered: bool | None = Field(None, description="False: it was let in openly. Not in answers with `at`.")
     live: LiveShown | None = None
     asOf: AsOf | None = Field(None, description="Only in answers with `at`.")  # noqa: N815
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import trio
 from fastapi import APIRouter, Query
@@ -182,7 +182,9 @@ def messages(engine: Engine, registrar: Registrar) -> APIRouter:
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return {
+        name: tuple(cast("list[object]", value)) if isinstance(value, list) else value for name, value in fields.items()
+    }
 
 
 def _disabled(webhook: Webhook) -> dict[str, object] | None:

@@ -252,7 +252,7 @@ async def test_a_reader_that_does_not_read_is_given_up() -> None:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
-            while True:
+            while not nursery.cancel_scope.cancel_called:
                 await send({"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True})
         ended.set()
 

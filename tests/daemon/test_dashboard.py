@@ -13,6 +13,7 @@ import pytest
 import trio
 from office import Office, open_office
 
+from stationkeeper.daemon.api.paths import encoded
 from stationkeeper.daemon.asgi import serve_http
 from stationkeeper.engine.events import StationRegistered
 
@@ -83,7 +84,7 @@ async def test_what_a_station_says_of_itself_is_text_and_nothing_else() -> None:
         await office.until_offline(id)
         page, station = (
             await office.ask("GET", "/"),
-            await office.ask("GET", "/stations/%3Cscript%3Ealert(1)%3C%2Fscript%3E"),
+            await office.ask("GET", "/stations/" + encoded(id)),
         )
 
     assert "<script>alert" not in page.text + station.text
@@ -142,9 +143,13 @@ class Browser:
         self.page = page
         self.url = url
         self.complaints: list[str] = []
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: self._said(message.type, message.text))
+        page.on("pageerror", lambda error: self._said("error", str(error)))
         page.on("request", lambda request: self._outside(request.url))
+
+    def _said(self, type: str, text: str) -> None:
+        if type in ("error", "warning"):
+            self.complaints.append(text)
 
     def _outside(self, url: str) -> None:
         if not url.startswith((self.url, "data:")):
