@@ -117,8 +117,12 @@ class RawStation:
         opening = Request(
             host=parts.netloc, target=parts.path, subprotocols=list(subprotocols), extra_headers=list(headers)
         )
-        await stream.send_all(station._protocol.send(opening))
-        await station._answered()
+        try:
+            await stream.send_all(station._protocol.send(opening))
+            await station._answered()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
         nursery.start_soon(station._live)
         return station
 
@@ -132,17 +136,16 @@ class RawStation:
     async def _answered(self) -> None:
         while True:
             data = await self.stream.receive_some(4096)
-            self._protocol.receive_data(bytes(data) or None)
+            if not data:
+                raise trio.BrokenResourceError("the server hung up without an answer")
+            self._protocol.receive_data(bytes(data))
             for event in self._protocol.events():
                 if isinstance(event, AcceptConnection):
                     self.subprotocol = event.subprotocol
                     return
                 if isinstance(event, RejectConnection):
-                    await trio.aclose_forcefully(self.stream)
                     headers = {name.decode().lower(): value.decode() for name, value in event.headers}
                     raise Rejected(event.status_code, headers)
-            if not data:
-                raise trio.BrokenResourceError("the server hung up without an answer")
 
     async def send(self, text: str) -> None:
         """Send a message; into the void if the connection has ended."""
@@ -193,17 +196,17 @@ class RawStation:
         with self._reading:
             told: tuple[int | None, str] = (None, "")
             while True:
-                try:
-                    data = await self.stream.receive_some(65536)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    data = b""
-                if not data:
-                    break
-                self._protocol.receive_data(bytes(data))
                 for event in self._protocol.events():
                     if isinstance(event, CloseConnection):
                         told = (int(event.code), event.reason or "")
                     await self._react(event)
+                try:
+                    data = await self.stream.receive_some(65536)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    break
+                if not data:
+                    break
+                self._protocol.receive_data(bytes(data))
             self.closed = told
             await trio.aclose_forcefully(self.stream)
             self._over.set()

@@ -144,7 +144,7 @@ class Stage:
 class StationConformance(ABC):
     """The promises of a `StationTransport`, as tests."""
 
-    liveness: ClassVar[Liveness] = Liveness(ping_interval=0.2, ping_timeout=0.3, silence=0.6)
+    liveness: ClassVar[Liveness] = Liveness(ping_interval=0.2, ping_timeout=1.0, silence=0.9)
     """How stations are watched here: short times, for a transport that needs a real clock."""
     inline: ClassVar[bool] = False
     """Whether the engine commits in the loop's own thread, as a virtual clock needs it."""

@@ -1,0 +1,365 @@
+"""Letting in, step by step, with a door that notes what it is asked (semantics 7, `accept`)."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+import trio
+import trio.lowlevel
+import trustme
+from raw_station import RawStation, Rejected, dial_tcp, request
+
+from stationkeeper.engine.errors import LogUnavailable
+from stationkeeper.engine.events import PingSettings
+from stationkeeper.engine.stations import Arrival, Busy, Ending, Link
+from stationkeeper.transports import AnyStation, Knock, Refusal, WebSocketStations, Welcome
+from stationkeeper.transports.admission import Admit
+
+
+class Noted:
+    """An admitted connection that remembers what it is told."""
+
+    id = "run-1"
+    received = 0
+    sent = 0
+
+    def __init__(self, arrival: Arrival, link: Link) -> None:
+        self.arrival = arrival
+        self.link = link
+        self.heards = 0
+        self.endings: list[Ending] = []
+        self.over = trio.Event()
+
+    @property
+    def station(self) -> str:
+        return self.arrival.station
+
+    def heard(self) -> None:
+        self.heards += 1
+
+    def ended(self, ending: Ending) -> None:
+        self.endings.append(ending)
+        self.over.set()
+
+    async def send(self, text: str) -> None:
+        await self.link.send(text)
+
+
+class NotingDoor:
+    """A door that admits everybody, unless it was told otherwise, and remembers all."""
+
+    def __init__(self) -> None:
+        self.busy_with: Busy | None = None
+        self.before_admitting: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
+        self.on_admission: Callable[[Noted], object] = id
+        self.admitted: list[Noted] = []
+        self.refusals: list[dict[str, object]] = []
+        self.undecided = 0
+        self.quiet = trio.Event()
+
+    def busy(self, station: str) -> Busy | None:
+        return self.busy_with
+
+    @contextmanager
+    def handshake(self) -> Iterator[None]:
+        self.undecided += 1
+        yield
+        self.undecided -= 1
+        if self.undecided == 0:
+            self.quiet.set()
+
+    async def admit(self, arrival: Arrival, link: Link) -> Noted:
+        await self.before_admitting()
+        connection = Noted(arrival, link)
+        self.admitted.append(connection)
+        self.on_admission(connection)
+        return connection
+
+    def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+        self.refusals.append({"claimed": claimed, "reason": reason, "status": status, "hint": hint, "remote": remote})
+
+
+class Stage:
+    def __init__(self, door: NotingDoor, url: str, nursery: trio.Nursery) -> None:
+        self.door = door
+        self.url = url
+        self.nursery = nursery
+
+    async def dial(self, *offered: str, path: str = "/CP-1", **more: object) -> RawStation:
+        return await RawStation.open(self.url + path, self.nursery, subprotocols=offered or ("ocpp1.6",), **more)  # type: ignore[arg-type]
+
+    async def rejected(self, *offered: str, **more: object) -> Rejected:
+        with pytest.raises(Rejected) as caught:
+            await self.dial(*offered, **more)
+        return caught.value
+
+
+@asynccontextmanager
+async def stage(
+    admit: Admit | None = None, *, handshake_timeout: float = 5.0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Stage]:
+    stations = WebSocketStations(
+        "127.0.0.1:0", admit=admit or AnyStation(), handshake_timeout=handshake_timeout, tls=tls
+    )
+    door = NotingDoor()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            url = await stations.bind()
+            nursery.start_soon(stations.serve, door)
+            yield Stage(door, url, nursery)
+            nursery.cancel_scope.cancel()
+
+
+def basic(pair: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"Authorization", b"Basic " + b64encode(pair))]
+
+
+# --- who decides ------------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_decides_is_told_all_there_is_to_know() -> None:
+    knocks: list[Knock] = []
+
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        knocks.append(knock)
+        return Welcome(station=knock.station)
+
+    async with stage(admit) as at:
+        await at.dial("ocpp2.1", "ocpp1.6", path="/CP%207", headers=basic(b"CP 7:\x00\xffkey"))
+        await at.dial(path="/CP-8", headers=basic(b"CP-7:key"))
+
+    assert knocks[0] == Knock(
+        station="CP 7",
+        password=b"\x00\xffkey",
+        username_matches=True,
+        offered=("ocpp2.1", "ocpp1.6"),
+        remote="127.0.0.1",
+    )
+    assert (knocks[1].password, knocks[1].username_matches) == (None, False)
+
+
+async def test_what_was_decided_is_what_is_admitted() -> None:
+    welcome = Welcome(
+        station="CP-1", security="basic", credential="c-1", liveness=PingSettings(ping_interval=0.0, silence=60.0)
+    )
+
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        return welcome
+
+    async with stage(admit) as at:
+        station = await at.dial("ocpp9", "ocpp2.0.1", "ocpp1.6")
+        (connection,) = at.door.admitted
+
+    assert station.subprotocol == "ocpp2.0.1"
+    assert connection.arrival == Arrival(
+        station="CP-1",
+        subprotocol="ocpp2.0.1",
+        security="basic",
+        credential="c-1",
+        liveness=welcome.liveness,
+        remote="127.0.0.1",
+    )
+
+
+async def test_a_refusal_is_answered_before_any_upgrade() -> None:
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        return Refusal(status=401, reason="wrong_credentials", hint="set its key anew")
+
+    async with stage(admit) as at:
+        rejected = await at.rejected()
+
+    assert rejected.status == 401
+    assert rejected.headers["www-authenticate"].startswith("Basic realm=")
+    assert at.door.admitted == []
+    assert at.door.refusals == [
+        {
+            "claimed": "CP-1",
+            "reason": "wrong_credentials",
+            "status": 401,
+            "hint": "set its key anew",
+            "remote": "127.0.0.1",
+        }
+    ]
+
+
+async def test_a_fault_in_deciding_lets_nobody_in_and_hurts_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        if knock.station == "CP-1":
+            raise LookupError("a fault of ours")
+        return Welcome(station=knock.station)
+
+    async with stage(admit) as at:
+        assert (await at.rejected()).status == 500
+        await at.dial(path="/CP-2")
+
+    assert "a fault of ours" in caplog.text
+    assert [connection.station for connection in at.door.admitted] == ["CP-2"]
+
+
+async def test_who_is_busy_says_when_to_come_again() -> None:
+    async with stage() as at:
+        at.door.busy_with = Busy(reason="draining", retry_after=7.2)
+        rejected = await at.rejected()
+
+    assert (rejected.status, rejected.headers["retry-after"]) == (503, "8")
+    assert at.door.refusals[0]["reason"] == "draining"
+
+
+async def test_a_log_that_cannot_be_written_is_a_503() -> None:
+    async def fail() -> None:
+        raise LogUnavailable("no space left on device")
+
+    async with stage() as at:
+        at.door.before_admitting = fail
+        rejected = await at.rejected()
+
+    assert (rejected.status, rejected.headers["retry-after"]) == (503, "10")
+    assert at.door.refusals[0]["reason"] == "log_unavailable"
+
+
+# --- the subprotocol --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offered", [["ocpp1.5", "mqtt"], []])
+async def test_nothing_in_common_is_a_101_and_then_the_end(offered: list[str]) -> None:
+    async with stage() as at:
+        station = await RawStation.open(at.url + "/CP-1", at.nursery, subprotocols=offered)
+
+        assert station.subprotocol is None
+        assert (await station.hung_up())[0] == 1002
+    assert at.door.admitted == []
+    assert [(refusal["status"], refusal["reason"]) for refusal in at.door.refusals] == [(101, "no_subprotocol")]
+
+
+async def test_a_station_with_a_default_may_offer_nothing() -> None:
+    async with stage(AnyStation("ocpp1.6")) as at:
+        station = await RawStation.open(at.url + "/CP-1", at.nursery, subprotocols=[])
+        (connection,) = at.door.admitted
+
+        assert station.subprotocol is None
+        assert connection.arrival.subprotocol == "ocpp1.6"
+
+
+# --- peers that go, and time that runs out ----------------------------------------------------------------------------
+
+
+async def test_who_is_gone_before_it_is_admitted_leaves_no_event() -> None:
+    hung_up = trio.Event()
+
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        await hung_up.wait()
+        return Welcome(station=knock.station)
+
+    async with stage(admit) as at:
+        stream = await dial_tcp(at.url)
+        await stream.send_all(request())
+        await stream.aclose()
+        hung_up.set()
+        await at.door.quiet.wait()
+
+    assert at.door.admitted == []
+    assert at.door.refusals == []
+
+
+async def test_who_is_gone_after_it_is_admitted_has_an_aborted_handshake() -> None:
+    async with stage() as at:
+        stream = await dial_tcp(at.url)
+        at.door.before_admitting = stream.aclose
+        await stream.send_all(request())
+        await at.door.quiet.wait()
+        (connection,) = at.door.admitted
+        await connection.over.wait()
+
+    assert connection.endings == [Ending(side="network", cause="handshake_aborted")]
+
+
+@pytest.mark.parametrize("where", ["deciding", "admitting"])
+async def test_a_handshake_that_we_cannot_decide_in_time_is_a_503(where: str) -> None:
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        if where == "deciding":
+            await trio.sleep_forever()
+        return Welcome(station=knock.station)
+
+    async with stage(admit, handshake_timeout=0.2) as at:
+        at.door.before_admitting = trio.sleep_forever
+        rejected = await at.rejected()
+
+    assert rejected.status == 503
+    assert "retry-after" in rejected.headers
+    assert at.door.refusals[0]["reason"] == "handshake_timeout"
+
+
+async def test_after_an_order_that_comes_before_the_101_there_is_none() -> None:
+    async with stage() as at:
+        at.door.on_admission = lambda connection: connection.link.drop(1001, "superseded", abort=False)
+        with pytest.raises(trio.BrokenResourceError, match="without an answer"):
+            await at.dial()
+
+
+async def test_a_station_that_vanishes_without_a_word_does_not_hold_the_count_of_handshakes() -> None:
+    async with stage(handshake_timeout=0.2) as at, await dial_tcp(at.url):
+        await at.door.quiet.wait()
+
+        assert at.door.undecided == 0
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_look_finds_bytes_that_nobody_has_read_yet_and_no_end() -> None:
+    async with stage() as at:
+        station = await at.dial()
+        link = at.door.admitted[0].link
+        nothing = link.look()
+        os.write(station.tcp.socket.fileno(), b"\x81")
+        found = link.look()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        read = link.look()
+        await station.lose()
+        end = link.look()
+
+        assert (nothing, found, read, end) == (False, True, False, False)
+        assert at.door.admitted[0].heards == 1
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_certificate_is_read() -> None:
+    authority, knocks = trustme.CA(), []
+
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        knocks.append(knock)
+        return Welcome(station=knock.station, security="mtls")
+
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.verify_mode = ssl.CERT_REQUIRED
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    authority.issue_cert("cp-1.example", common_name="CP-1").configure_cert(client)
+    async with stage(admit, tls=server) as at:
+        await at.dial(tls=client)
+        arrival = at.door.admitted[0].arrival
+
+    assert knocks[0].certificate is not None
+    assert knocks[0].certificate.names == ("CP-1", "cp-1.example")
+    assert arrival.certificate == knocks[0].certificate.serial
+    assert (arrival.security, arrival.tls) == ("mtls", "TLSv1.3")
+
+
+async def test_plain_http_on_a_tls_port_is_recorded_with_a_hint() -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(server)
+    async with stage(tls=server) as at, await dial_tcp(at.url) as stream:
+        await stream.send_all(request())
+        await at.door.quiet.wait()
+
+    assert at.door.refusals[0]["reason"] == "tls_failed"
+    assert "wss://" in str(at.door.refusals[0]["hint"])
