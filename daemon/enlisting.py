@@ -76,7 +76,7 @@ def enlist(desk: Desk, listed: list[Listed], *, dry_run: bool) -> list[Enlisted]
         Invalid: ids are registered already; the message names each line.
         Refused: one was refused. None of them is registered.
     """
-    there = {row["id"]: row for row in pages(desk, "/chargestations") if row.get("registered", True)}
+    there = {row["id"] for row in pages(desk, "/chargestations") if row["registered"]}
     _raise_all(
         f"line {one.line}: id: {one.station.id!r} is registered already" for one in listed if one.station.id in there
     )
