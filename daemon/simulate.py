@@ -150,7 +150,7 @@ def table_of(fleet: Fleet) -> Table:
     """Return a fleet's numbers by behaviour, and in all."""
     table = Table(title="What the stations saw", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("behaviour")
-    for head in ("stations", "connected", "dials", "let in", "refused", "unanswered", "lost"):
+    for head in ("stations", "connected", "dials", "let in", "booted", "refused", "unanswered", "lost"):
         table.add_column(head, justify="right")
     names = sorted(set(fleet.behaviours.values()))
     for name in names:
@@ -162,9 +162,8 @@ def table_of(fleet: Fleet) -> Table:
 
 
 def _add_row(table: Table, name: str, count: Count) -> None:
-    refused = in_words(count.refused)
-    numbers = (count.stations, count.connected, count.dials, count.admitted, refused, count.unanswered, count.dropped)
-    table.add_row(name, *map(str, numbers))
+    let_in = (count.stations, count.connected, count.dials, count.admitted, count.accepted)
+    table.add_row(name, *map(str, let_in), in_words(count.refused), str(count.unanswered), str(count.dropped))
 
 
 def _plain(fleet: Fleet) -> Mapping[str, object]:

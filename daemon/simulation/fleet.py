@@ -38,6 +38,8 @@ class Count:
     dials: int
     admitted: int
     """Dials that were let in."""
+    accepted: int
+    """Of those, the ones whose BootNotification was accepted."""
     refused: Counter[int]
     """By HTTP status; 101 for those that were refused after the upgrade."""
     unanswered: int
@@ -96,6 +98,7 @@ class Fleet:
             connected=sum(station.connected for station in stations),
             dials=len(sightings),
             admitted=sum(sighting.admitted for sighting in answered),
+            accepted=sum(sighting.accepted for sighting in answered),
             refused=Counter(sighting.status or 0 for sighting in answered if not sighting.admitted),
             unanswered=sum(s.status is None and s.answered_at is not None for s in sightings),
             dropped=sum(s.admitted and s.ended_by in ("gateway", "network") for s in answered),
