@@ -147,23 +147,25 @@ def describe(count: Count) -> str:
 
 
 def table_of(fleet: Fleet) -> Table:
-    """Return a fleet's numbers by behaviour, and in all."""
-    table = Table(title="What the stations saw", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("behaviour")
-    for head in ("stations", "connected", "dials", "let in", "booted", "refused", "unanswered", "lost"):
-        table.add_column(head, justify="right")
-    names = sorted(set(fleet.behaviours.values()))
-    for name in names:
-        _add_row(table, name, fleet.count(name))
-    if len(names) > 1:
-        table.add_section()
-        _add_row(table, "all", fleet.count())
+    """Return a fleet's numbers by behaviour, and in all; it fits into 80 columns."""
+    table = Table(
+        title="What the stations saw", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+    table.add_column("behaviour", no_wrap=True)
+    for head in ("connected", "dials", "let in", "booted", "refused", "no answer", "lost"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name in sorted(set(fleet.behaviours.values())):
+        count = fleet.count(name)
+        _add_row(table, name, count, refused=in_words(count.refused))
+    table.add_section()
+    _add_row(table, "all", fleet.count(), refused=str(fleet.count().refused.total()))
     return table
 
 
-def _add_row(table: Table, name: str, count: Count) -> None:
-    let_in = (count.stations, count.connected, count.dials, count.admitted, count.accepted)
-    table.add_row(name, *map(str, let_in), in_words(count.refused), str(count.unanswered), str(count.dropped))
+def _add_row(table: Table, name: str, count: Count, *, refused: str) -> None:
+    connected = f"{count.connected} of {count.stations}"
+    let_in = (str(count.dials), str(count.admitted), str(count.accepted))
+    table.add_row(name, connected, *let_in, refused, str(count.unanswered), str(count.dropped))
 
 
 def _plain(fleet: Fleet) -> Mapping[str, object]:

@@ -57,9 +57,9 @@ def _rows(trial: Trial) -> Iterator[tuple[str, str]]:
 def killed(console: Console, killing: Killing) -> None:
     """Print what killing the daemon looked like."""
     console.print(
-        f"The daemon was ready again after {killing.down:.1f} s. Of {killing.online_before} stations that were shown "
-        f"online, {killing.online_after} still are: nobody was called offline for our own death, and those that come "
-        "back within the grace never will be."
+        f"It was ready again after {killing.down:.1f} s. Of {killing.online_before} stations that were shown online, "
+        f"{killing.online_after} still are: the daemon's death is not the stations' outage, unless they stay away for "
+        "longer than the grace."
     )
 
 

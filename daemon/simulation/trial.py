@@ -43,7 +43,7 @@ class Killing:
     online_before: int
     """Stations shown online in the last look before it."""
     online_after: int
-    """Of those, shown online as soon as the gateway was ready again, though hardly one can be back by then."""
+    """Of those, the ones still shown online when the gateway was ready again, though hardly any can be back by then."""
     down: float
     """Seconds from the kill until it was ready again."""
 
@@ -98,7 +98,7 @@ class Trial:
         shown = {station["id"]: station for station in stations}
         self.flags = self.judge.compare_flags(Look(begun=begun, stations=shown), before)
         self.versions = {id: station["version"] for id, station in shown.items()}
-        self.online = frozenset(id for id, station in shown.items() if station["online"])
+        self.online = frozenset(id for id in self.fleet.stations if id in shown and shown[id]["online"])
 
     async def kill(self) -> Killing:
         """Kill the gateway with SIGKILL, start it again, and look at the flags at once."""
