@@ -225,7 +225,7 @@ class Committer:
         try:
             while await self._await_work():
                 if self._inline:
-                    # Let everybody who is ready submit first: this is how batches form without a thread.
+                    # Without a thread to wait for: a queue that never empties must not shut the others out.
                     await trio.lowlevel.checkpoint()
                 while self._jobs:
                     job = self._jobs.popleft()

@@ -172,6 +172,25 @@ async def test_a_cancelled_run_ends_a_commit_first_and_wakes_everybody(told: Tol
         committer.submit([some_entry("c")], required=True)
 
 
+async def test_a_queue_that_never_empties_shuts_nobody_out() -> None:
+    groups = 0
+
+    def submit_another(_: list[Recorded]) -> None:
+        nonlocal groups
+        groups += 1
+        if groups == 10:
+            scope.cancel()
+        assert groups < 100
+        committer.submit([some_entry(str(groups))])
+
+    committer = Committer(MemoryLog(), inline=True, committed=submit_another)
+    committer.submit([some_entry("0")])
+    with trio.CancelScope() as scope:
+        await committer.run()
+
+    assert groups == 10
+
+
 # --- who fails, and who does not -----------------------------------------------------------------------------------
 
 
@@ -391,6 +410,25 @@ async def test_notes_survive_a_failure_and_a_conflict(told: Told, autojump_clock
         with pytest.raises(LogUnavailable):
             await committer.append([some_entry("a", subject="other")])
     assert set(log.attempts()) == {"m"}
+
+
+async def test_a_newer_note_is_not_lost_to_a_commit_that_carries_the_older_one(told: Told) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(_: Sequence[Entry]) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    log = MemoryLog(fault=slowly)
+    async with running(log, told, inline=False) as committer:
+        committer.note(some_attempt("m", number=1))
+        ticket = committer.submit([some_entry("a")])
+        await trio.to_thread.run_sync(begun.wait)
+        committer.note(some_attempt("m", number=2))
+        go_on.set()
+        await ticket.wait()
+
+    assert log.attempts() == {"m": some_attempt("m", number=2)}
 
 
 async def test_work_is_done_between_two_commits(told: Told) -> None:
