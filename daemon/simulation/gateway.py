@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ READY_WITHIN = 30.0
 """Seconds from the start of the process until it must be ready."""
 STOPPED_WITHIN = 40.0
 """Seconds until a gateway that was asked to stop must be gone: its own shutdown timeout, and some."""
+OURS = "STATIONKEEPER_"
+"""What the names of our environment variables begin with. A gateway on trial does as its file says, whatever is set."""
 
 
 @frozen(kw_only=True)
@@ -76,7 +79,12 @@ class Gateway:
         with self.output.open("ab") as output:
             # A process group of its own: Ctrl-C in the terminal is for us, and we then stop it in order.
             self.process = await trio.lowlevel.open_process(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                process_group=0,
+                env={name: value for name, value in os.environ.items() if not name.startswith(OURS)},
             )
 
     async def kill(self) -> None:
