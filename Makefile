@@ -50,7 +50,7 @@ bench: $(VENV)/.test
 	$(BIN)/python bench/run.py $(ARGS)
 
 soak: $(VENV)/.test
-	STATIONKEEPER_SOAK=1 $(BIN)/python -m pytest --hypothesis-profile=soak $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest --hypothesis-profile=soak $(ARGS)
 
 # Each extra is installed again whenever the dependencies may have changed.
 $(VENV)/.%: setup.cfg pyproject.toml | $(BIN)/python

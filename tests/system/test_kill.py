@@ -3,7 +3,7 @@
 Afterwards the log is judged by a checker that stands in this file alone: it reads the SQLite file as it is, and folds
 it by a model written anew from the tables of the semantics, so that it shares no error with the projections.
 
-STATIONKEEPER_KILLS sets how often (20; `make soak`: 1 000), STATIONKEEPER_SEED repeats a run's misfortunes.
+KILLS sets how often (20; `make soak`: 1 000), SEED repeats a run's misfortunes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stationkeeper.daemon.simulation.trial import Recruit, Trial
 from stationkeeper.daemon.simulation.verdict import unmatched
 from stationkeeper.daemon.simulation.waiting import until
 
-KILLS = int(os.environ.get("STATIONKEEPER_KILLS", 1000 if os.environ.get("STATIONKEEPER_SOAK") else 20))
+KILLS = int(os.environ.get("KILLS", 1000 if os.environ.get("SOAK") else 20))
 STATIONS = 30
 TERMS = Terms(ping_interval=1, ping_timeout=1, grace=5)
 PACE = Pace(
@@ -64,7 +64,7 @@ class Flip(NamedTuple):
 
 
 async def test_nothing_is_lost_and_no_lie_is_told_however_often_it_is_killed(tmp_path: Path) -> None:
-    seed = int(os.environ.get("STATIONKEEPER_SEED", randrange(10**6)))
+    seed = int(os.environ.get("SEED", randrange(10**6)))
     print(f"{KILLS} kills, seed {seed}")
     gateway = Gateway(tmp_path / "killed.db", TERMS, stations_port=free_port(), http_port=free_port())
     recruits = [Recruit(id=f"CP-{number}", behaviour=MIX[number % len(MIX)]) for number in range(STATIONS)]
