@@ -214,12 +214,12 @@ def _move(outbox: Outbox, recorded: Recorded, event: Event) -> Iterable[Owed]:
             box = outbox.boxes.get(event.webhook)
             outcome: Outcome = "delivered" if isinstance(event, DeliverySucceeded) else "parked"
             return () if box is None else box.settle(event.message, event.round, outcome, event.attempted_at)
-        case DeliveryRequested():
+        case DeliveryRequested() if event.round > 0 and event.position < recorded.position:
             box = outbox.boxes.get(event.webhook)
             asked = Owed(
                 event.message, event.webhook, recorded.subject, event.type, event.position, event.round, "pending"
             )
-            return () if box is None or event.position >= recorded.position else box.request(asked)
+            return () if box is None else box.request(asked)
         case WebhookRecovered():
             box = outbox.boxes.get(recorded.subject)
             return () if box is None else box.recover(event.since, event.until)

@@ -340,6 +340,15 @@ def test_o8_a_request_for_what_the_log_never_derived_recalls_nothing() -> None:
         recall(story.events, made_up)
 
 
+@pytest.mark.parametrize(("round", "position"), [(0, 2), (1, 1000)], ids=["of no round", "of a cause to come"])
+def test_o8_a_request_that_makes_no_sense_changes_nothing(round: int, position: int) -> None:
+    story = Story()
+    story.subscribed()
+    story.requested(Owed("msg_MADEUP", "w1", "CP", ONLINE, position, 0, "delivered"), round=round)
+
+    assert story.lane() == []
+
+
 def test_o9_recovering_a_range_makes_what_was_parked_or_skipped_there_pending_again() -> None:
     story = Story()
     story.subscribed()

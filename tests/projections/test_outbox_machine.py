@@ -112,9 +112,9 @@ class Lanes(RuleBasedStateMachine):
     def recover(self, data: st.DataObject, bounds: tuple[int, int]) -> None:
         webhook, (since, until) = data.draw(st.sampled_from(sorted(self.subscribed))), sorted(bounds)
         self.history.add(e.WebhookRecovered(since=since, until=until), webhook)
-        for model in self.in_order():
-            in_range = model.owed.webhook == webhook and since <= model.owed.position <= until
-            if in_range and model.state in ("parked", "skipped"):
+        lost = [model for model in self.in_order() if model.state in ("parked", "skipped")]
+        for model in lost:
+            if model.owed.webhook == webhook and since <= model.owed.position <= until:
                 self.again(model)
         self.fold()
 

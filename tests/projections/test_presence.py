@@ -186,6 +186,21 @@ def test_rows_10_and_11_an_end_that_comes_before_its_open_leaves_its_mark(end: s
     assert fold(presence, history)["CP"].connection is not None
 
 
+def test_row_13_the_old_run_counts_as_ended() -> None:
+    history = History()
+    history.started("r1")
+    history.opened("a", "r1-1")
+    history.started("r2")
+    history.opened("b", "r1-2")
+
+    fleet = fold(presence, history)
+
+    assert "b" not in fleet
+    assert fleet.holding() == {"r1": 0.0}
+    history.lapsed("r1")
+    assert not fold(presence, history)["a"].online
+
+
 def test_a_mark_is_the_stations_own_and_the_runs_own() -> None:
     history = History()
     history.started("r1")
