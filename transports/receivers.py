@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections import OrderedDict
@@ -208,9 +209,7 @@ class Connector:
         if not self._allow_private_networks:
             for _, address in addresses:
                 if why := special(str(address[0])):
-                    raise Trouble(
-                        f"{host} is at {address[0]}, an address that is not public ({why}); it is not sent to"
-                    )
+                    raise Trouble(f"{host} is at {address[0]}, which is not a public address ({why}): nothing is sent")
         return addresses
 
     async def _reach(self, addresses: Sequence[_Address]) -> trio.SocketStream:
@@ -225,7 +224,7 @@ class Connector:
                     connected = True
                     return trio.SocketStream(candidate)
             except OSError as error:
-                trouble = f"cannot connect to {address[0]} port {address[1]}: {error.strerror or error}"
+                trouble = f"cannot connect to {address[0]} port {address[1]}: {_reason(error)}"
             finally:
                 if not connected:
                     candidate.close()
@@ -248,7 +247,12 @@ def in_words(error: Exception) -> str:
     if isinstance(error, Trouble):
         return str(error)
     if isinstance(error, trio.BrokenResourceError):
-        return f"the connection broke: {cause.strerror if isinstance(cause, OSError) else 'by the receiver'}"
+        return f"the connection broke: {_reason(cause) if isinstance(cause, OSError) else 'the receiver ended it'}"
     if isinstance(error, h11.RemoteProtocolError):
         return f"its answer is not HTTP: {error}"
     return f"{type(error).__name__}: {error}"
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words for an error; trio's carry its own around them."""
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -8,6 +8,7 @@ is not followed, and each of its misdeeds becomes an `Answer` that says in words
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import Final
@@ -69,9 +70,9 @@ class WebhookSender:
                 target = target_of(attempt.url, allow_http=self._allow_http)
                 await self._exchange(target, attempt, reply)
             except Exception as error:
-                reply.error = in_words(error)
+                reply.error = reply.error or in_words(error)
         if scope.cancelled_caught:
-            reply.error = f"{reply.stage} took more than {self._timeout:g} s"
+            reply.error = reply.error or f"{reply.stage} took more than {self._timeout:g} s"
         return reply.answer(attempt.at)
 
     async def aclose(self) -> None:
@@ -114,11 +115,9 @@ class WebhookSender:
     async def _ask(self, wire: Wire, request: h11.Request, body: bytes, reply: _Reply) -> None:
         reply.stage = "sending the request"
         content = [wire.http.send(event) or b"" for event in (request, h11.Data(data=body), h11.EndOfMessage())]
-        try:
+        with suppress(trio.BrokenResourceError):
+            # A receiver may answer early and close, say with 413; its answer may still be readable.
             await wire.stream.send_all(b"".join(content))
-        except trio.BrokenResourceError:
-            # A receiver may answer early and close, say with 413; the answer may still be readable.
-            reply.stage = "reading the answer"
 
     async def _read_head(self, wire: Wire, reply: _Reply) -> None:
         reply.stage = "waiting for the answer"
@@ -128,7 +127,10 @@ class WebhookSender:
             if event is h11.NEED_DATA:
                 data = await wire.stream.receive_some(READ)
                 if not data:
-                    raise _ClosedEarly("the receiver closed the connection without an answer")
+                    within = "within the head of its answer" if reply.heard else "without an answer"
+                    raise _ClosedEarly(f"the receiver closed the connection {within}")
+                if not reply.heard and data[:5] != b"HTTP/"[: len(data)]:
+                    raise Trouble(f"its answer is not HTTP, it begins with {bytes(data[:20])!r}")
                 reply.heard = True
                 wire.http.receive_data(bytes(data))
             elif isinstance(event, h11.InformationalResponse):

@@ -40,6 +40,7 @@ from stationkeeper.engine.sending import Answer, Attempt, Owed
 from stationkeeper.engine.settings import EngineSettings, Retry
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import outbox
+from stationkeeper.projections.outbox import recall
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 SECRETS = {"s1": b"k" * 24}
@@ -98,7 +99,6 @@ class Gateway:
         self.writable = True
         self.numbers = count(self.log.position + 1)
         self.notes: list[Attempted] = []
-        self.recalled: list[Owed] = []
         self.deliveries = Deliveries(
             lambda: self.fold.state(outbox),
             receiver,
@@ -134,8 +134,7 @@ class Gateway:
         self.log.append([], attempts=[attempted])
 
     async def recall(self, message: Owed) -> bytes:
-        self.recalled.append(message)
-        return self.fold.state(outbox).recall(self.log.read(), message)
+        return recall(self.log.read(), message)
 
     def outcomes(self) -> list[Any]:
         kinds = {DeliverySucceeded.kind, DeliveryParked.kind}
@@ -446,7 +445,7 @@ async def test_an_outcome_that_was_written_though_recording_failed_is_recorded_o
     gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
 ) -> None:
     record = gateway.deliveries._record_event
-    failed = []
+    failed: list[str | None] = []
 
     async def written_but_unknown(event: Event, *, subject: str = "", id: str | None = None) -> None:
         gateway.clock.set_wall(0.001)  # a second try would bear another time
@@ -580,6 +579,42 @@ async def test_a_sender_that_raises_costs_an_attempt_and_nothing_else(
 
     assert gateway.notes[0].error == "the sender failed: RuntimeError: a bug in a plug-in"
     assert receiver.versions("CP-1") == [1]
+
+
+async def test_a_forgotten_message_is_recalled_from_the_log(
+    gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
+) -> None:
+    async with sending(gateway):
+        gateway.flip("CP-1")
+        await trio.sleep(1.0)
+        message = gateway.outcomes()[0]
+        for n in range(2, 150):
+            gateway.flip(f"CP-{n}")
+            await trio.sleep(1.0)
+        assert gateway.fold.state(outbox).find(message.message) is None
+        request = DeliveryRequested(
+            message=message.message, webhook="w", type="chargestation.online", position=message.position, round=1
+        )
+        gateway.append(request, "CP-1")
+        await trio.sleep(1.0)
+
+    assert receiver.accepted[-1].message == message.message
+    assert receiver.accepted[-1].body == receiver.accepted[0].body
+
+
+async def test_a_message_that_cannot_be_recalled_holds_its_lane_and_no_other(
+    gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
+) -> None:
+    async with sending(gateway):
+        request = DeliveryRequested(
+            message="msg_of_another_log", webhook="w", type="chargestation.online", position=1, round=1
+        )
+        gateway.append(request, "CP-1")
+        gateway.flip("CP-2")
+        await trio.sleep(DAY)
+
+    assert receiver.versions("CP-2") == [1]
+    assert len(receiver.attempts) == 1
 
 
 # --- shutdown --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -30,7 +31,7 @@ GONE = Answer(status=410, error="answered 410")
 DAY = 86400.0
 
 
-def destination(webhook: str = "w", **changes: object) -> Destination:
+def destination(webhook: str = "w", **changes: Any) -> Destination:
     return evolve(Destination(webhook=webhook, url="https://example.com", secrets=("s",), state="active"), **changes)
 
 
