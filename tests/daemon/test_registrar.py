@@ -53,7 +53,7 @@ async def test_a_station_is_registered_with_all_that_was_said(engine: Engine, re
     assert made.password is None
     assert (recorded.position, recorded.subject, recorded.actor) == (made.position, "CP-7", "admin-1")
     assert isinstance(event, StationRegistered)
-    assert (event.protocol, event.security, event.name, event.site) == ("ocpp1.6", "basic", "Bay 7", "Here")
+    assert (event.protocol, event.security, event.name, event.site) == ("ocpp1.6", "basic", "Bay 7", "Car park")
     assert event.liveness == PingSettings(silence=60)
     assert await registrar.credentials.matches(event.credentials[0].id, PASSWORD.encode())
 
