@@ -141,6 +141,20 @@ async def test_a_station_is_changed_and_removed() -> None:
     ]
 
 
+async def test_a_removed_station_is_gone_once_it_is_offline_and_its_past_stays() -> None:
+    async with open_office() as office:
+        await office.ask("POST", "/chargestations", STATION)
+        station = await office.stations.connect("CP-7")
+        await office.registrar.remove("CP-7", actor="test")
+        await station.wait_closed()
+        await office.until_offline("CP-7")
+        gone, listed = await office.ask("GET", "/chargestations/CP-7"), await office.ask("GET", "/chargestations")
+        past = await office.ask("GET", "/chargestations/CP-7?at=3")
+
+    assert (gone.status, listed.json["data"]) == (404, [])
+    assert past.json["online"] is True
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "word"),
     [
@@ -240,6 +254,7 @@ def test_pages_hold_every_id_once_in_order(ids: set[str], limit: int) -> None:
     while cursor is not None:
         page, cursor = page_of_ids(ids, cursor, limit)
         assert len(page) <= limit
+        assert page or not ids
         found += page
 
     assert found == sorted(ids)

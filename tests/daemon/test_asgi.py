@@ -134,8 +134,8 @@ async def test_an_answer_that_ignores_the_body_ends_the_connection_but_arrives()
     async def refuses(scope: Message, receive: Receive, send: Send) -> None:
         await answer(send, b"no")
 
-    async with serving(refuses, QUICK) as server:
-        text = await said(server, b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 500000\r\n\r\n" + b"x" * 70_000)
+    async with serving(refuses) as server:
+        text = await said(server, b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 900000\r\n\r\n" + b"x" * 900_000)
 
     assert text.endswith(b"no")
     assert b"connection: close" in text.lower()
@@ -216,6 +216,23 @@ async def test_stop_ends_streams_in_order_and_lets_answers_finish() -> None:
         assert (await all_of(busy)).endswith(b"done")
         with pytest.raises(OSError, match="all attempts"):
             await dial(server)
+
+
+async def test_a_request_that_begins_to_wait_while_the_server_stops_is_told_so() -> None:
+    begun, go_on = trio.Event(), trio.Event()
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await receive()
+        begun.set()
+        await go_on.wait()
+        await answer(send, (await receive())["type"].encode())
+
+    async with serving(app) as server:
+        stream = await dial(server, ASK)
+        await begun.wait()
+        server.stop(5)
+        go_on.set()
+        assert (await all_of(stream)).endswith(b"http.disconnect")
 
 
 async def test_stop_cuts_short_what_does_not_end() -> None:

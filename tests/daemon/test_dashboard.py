@@ -39,6 +39,19 @@ async def test_the_fleet_says_how_each_station_is_and_why() -> None:
     assert "CP-off" not in found
 
 
+async def test_a_station_whose_gateway_went_is_not_observed_and_the_page_says_why(tmp_path: Path) -> None:
+    async with open_office(tmp_path / "log.db") as office:
+        await office.stations.connect("CP-7")
+    async with open_office(tmp_path / "log.db") as office:
+        fleet = (await office.ask("GET", "/?show=unobserved")).text
+        station = (await office.ask("GET", "/stations/CP-7")).text
+
+    assert "CP-7" in fleet
+    assert "our gateway was stopped" in fleet
+    assert "Last reported online. Not observed because our gateway was stopped" in station
+    assert "Our gateway stopped; the flag stays" in station
+
+
 async def test_stations_stand_in_the_order_that_people_count_in() -> None:
     async with open_office() as office:
         for number in (10, 9, 101, 100):

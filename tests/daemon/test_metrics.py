@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from office import Office, open_office
 from prometheus_client.parser import text_string_to_metric_families
@@ -38,6 +40,17 @@ async def test_the_numbers_are_the_engines() -> None:
     assert said["stationkeeper_log_position"] == said["stationkeeper_events_appended_total"] == 5
     assert 1 <= said["stationkeeper_commits_total"] <= 5
     assert said["process_resident_memory_bytes"] > 1e6
+
+
+async def test_a_station_whose_gateway_went_counts_as_held(tmp_path: Path) -> None:
+    async with open_office(tmp_path / "log.db") as office:
+        await office.stations.connect("CP-7")
+    async with open_office(tmp_path / "log.db") as office:
+        await office.stations.connect("CP-8")
+        said = await numbers(office)
+
+    assert said["stationkeeper_stations_online"] == 2
+    assert said["stationkeeper_stations_held"] == said["stationkeeper_connections"] == 1
 
 
 async def test_webhooks_have_series_of_their_own() -> None:
