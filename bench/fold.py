@@ -102,7 +102,7 @@ def void(state: object) -> None:
 
 def seconds(work: Callable[[Sequence[Recorded]], None], events: Sequence[Recorded]) -> list[float]:
     """Return the CPU seconds of each round."""
-    rounds = []
+    rounds: list[float] = []
     for _ in range(ROUNDS):
         gc.collect()
         began = time.process_time()

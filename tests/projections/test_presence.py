@@ -50,6 +50,8 @@ class Model:
             case e.LogRestored():
                 for station in [station for station, version in self.versions.items() if version]:
                     self.versions[station] += 2**20
+            case _:
+                pass
 
     def connection(
         self, station: str, event: e.ConnectionOpened | e.ConnectionPingTimedOut | e.ConnectionClosed
@@ -281,7 +283,7 @@ def test_observed_needs_a_gateway_that_watches_and_a_station_that_is_not_held() 
     history.opened("other", "q1-1")
     folding = Fold([presence])
     fleet = folding.state(presence)
-    told = []
+    told: list[tuple[bool, ...]] = []
     for recorded in history:
         folding.advance(recorded)
     for last in (history.stopped("r1"), history.stopped("q1")):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
 import pytest
-from histories import History
+from histories import History, record
 
 from stationkeeper.engine import events as e
-from stationkeeper.engine.codec import seal
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Fold
 from stationkeeper.projections import presence
@@ -66,7 +66,7 @@ class Cell(NamedTuple):
 
 def cells() -> list[Cell]:
     header, *lines = MATRIX.strip().splitlines()
-    found = []
+    found: list[Cell] = []
     for line in lines:
         words = line.split()
         event, given = " ".join(words[:-6]), words[-6:]
@@ -94,6 +94,8 @@ def story(state: str) -> History:
             history.stopped("r")
         case "leaving":
             history.closed(CP, "r-5", "shutdown")
+        case _:
+            assert state == "on"
     return history
 
 
@@ -123,9 +125,8 @@ def happen(history: History, event: str) -> Recorded:
         case "stalled":
             return history.add(e.GatewayStalled(since=1, until=2), run="r")
         case _:
-            entry = seal(e.StationRemoved(), id="new", at=1, subject=CP)
-            fields = {field: getattr(entry, field) for field in entry.__struct_fields__}
-            return Recorded(**{**fields, "kind": "station.painted"}, position=len(history.events) + 1)
+            unknown = record(e.StationRemoved(), len(history.events) + 1, subject=CP)
+            return msgspec.structs.replace(unknown, kind="station.painted")
 
 
 class Meeting(NamedTuple):
