@@ -37,6 +37,7 @@ from .library import (
     damage_or,
     explain,
     log_path,
+    wal_of,
     warn_of_wal_reset,
 )
 from .lock import WriterLock
@@ -356,8 +357,11 @@ def _make(path: Path) -> None:
 
 
 def _check_kind(path: Path) -> None:
-    """Check that a file is a log, without a write to it: SQLite may change what it opens for writing."""
-    connection = connect(path, immutable="1")
+    """Check that a file is a log, without a write to it: SQLite may change what it opens for writing.
+
+    Where there is a `-wal` it must be read along: a checkpoint that was cut off leaves a file that makes no sense alone.
+    """
+    connection = connect(path, mode="ro") if wal_of(path).exists() else connect(path, immutable="1")
     try:
         ((found,),) = connection.execute("PRAGMA application_id").fetchall()
     except SqliteError as error:
