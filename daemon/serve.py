@@ -20,7 +20,7 @@ from ..engine.core import Engine
 from ..engine.errors import WrongSetting
 from ..engine.log.library import log_path
 from ..engine.run import open_engine
-from ..projections import outbox, presence, registry, webhooks
+from ..projections import outbox, presence, registry, settling, webhooks
 from ..transports.responder import Responder
 from ..transports.webhook import WebhookSender
 from ..transports.websocket import WebSocketStations
@@ -32,6 +32,7 @@ from .config import Config
 from .front import Front
 from .registrar import Registrar
 from .requests import UrlPolicy
+from .settle import settle_stations
 from .standing import bring_into_line, read_standing
 from .tls import StationTls
 from .tokens import Tokens, check_exposure, is_loopback
@@ -127,7 +128,7 @@ class Daemon:
         async with open_engine(
             log_path(config.log.url),
             transports=[self._transport, sender],
-            projections=[presence, registry, webhooks, outbox],
+            projections=[presence, registry, webhooks, outbox, settling],
             gateway=config.gateway.name,
             settings=config.engine_settings(),
             mute=options.hold,
@@ -144,7 +145,10 @@ class Daemon:
             # What stands by now stands for long: collections need not walk it.
             gc.collect()
             gc.freeze()
-            await self._told_to_stop.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(settle_stations, engine)
+                await self._told_to_stop.wait()
+                nursery.cancel_scope.cancel()
             systemd.notify("STOPPING=1")
             _log.info("stopping", connections=len(engine.connections), within=config.gateway.shutdown_timeout)
 

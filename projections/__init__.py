@@ -1,7 +1,8 @@
 """Pure answers over the log, as projections: values that the engine folds events with.
 
 `presence` says which stations are online, `registry` which are known, `webhooks` who is told what, `outbox` which
-messages are owed. Each name is the projection itself; the words of its state are in the module of the same name.
+messages are owed, `settling` who has yet to settle. Each name is the projection itself; the words of its state are in
+the module of the same name.
 """
 
 from __future__ import annotations
@@ -9,4 +10,5 @@ from __future__ import annotations
 from .outbox import outbox as outbox
 from .presence import presence as presence
 from .registry import registry as registry
+from .settling import settling as settling
 from .webhooks import webhooks as webhooks

@@ -16,7 +16,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trustme
@@ -28,6 +28,8 @@ from websockets.typing import Subprotocol
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.events import ConnectionClosed, GatewayStarted
 from stationkeeper.engine.log.reading import read_log
+
+T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds that a process may take for what takes it a fraction of one."""
@@ -54,7 +56,7 @@ class Served:
 
     def line(self, event: str) -> dict[str, Any]:
         """Wait until the daemon says something, and return it."""
-        return until(lambda: next((line for line in self.said if line["event"] == event), None), f"it says {event!r}")
+        return until(lambda: next((line for line in self.said if line["event"] == event), {}), f"it says {event!r}")
 
     def ready(self) -> dict[str, Any]:
         return self.line("ready")
@@ -74,7 +76,10 @@ class Served:
         if password is not None:
             headers["Authorization"] = "Basic " + b64encode(id.encode() + b":" + password).decode()
         url = f"{self.ready()['stations'][0]}/{id}"
-        return connect(url, subprotocols=[Subprotocol("ocpp1.6")], additional_headers=headers, **more)
+        station: ClientConnection = connect(
+            url, subprotocols=[Subprotocol("ocpp1.6")], additional_headers=headers, **more
+        )
+        return station
 
     def wait(self) -> int:
         """Return the exit code, once the process has ended and all that it said is here."""
@@ -87,7 +92,7 @@ class Served:
         return self.wait()
 
 
-def until(found: Callable[[], Any], what: str) -> Any:
+def until(found: Callable[[], T], what: str) -> T:
     """Wait for something, and return it."""
     deadline = time.monotonic() + PATIENCE
     while not (value := found()):

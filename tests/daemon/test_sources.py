@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stationkeeper.daemon.config import SECTIONS, Config
 from stationkeeper.daemon.sources import Given, load
-from stationkeeper.daemon.units import Address
+from stationkeeper.daemon.units import Address, Duration
 from stationkeeper.engine.errors import WrongSetting
 
 
@@ -41,7 +41,7 @@ def test_the_file_in_the_working_folder_is_read(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     written(tmp_path, '[liveness]\nping_interval = "30s"\n')
 
-    assert load().config.liveness.ping_interval == 30
+    assert load().config.liveness.ping_interval == Duration(30)
 
 
 def test_the_environment_overrules_the_file_and_flags_both(tmp_path: Path) -> None:
@@ -70,11 +70,11 @@ def test_the_environment_says_numbers_lists_and_truth_as_toml_does() -> None:
 
     config = load(environ=environ).config
 
-    assert config.webhooks.retry == (5, 60)
+    assert config.webhooks.retry == (Duration(5), Duration(60))
     assert config.webhooks.allow_http is True
     assert config.stations.max_connections == 7
     assert config.gateway.name == "7"
-    assert config.liveness.ping_interval == 90
+    assert config.liveness.ping_interval == Duration(90)
 
 
 def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_over() -> None:

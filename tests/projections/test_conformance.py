@@ -1,4 +1,4 @@
-"""All four projections, before the public suite that judges any projection."""
+"""All five projections, before the public suite that judges any projection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from strategies import arbitrary_histories, histories, legal_histories
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Projection
 from stationkeeper.engine.testing.projections import check_elsewhere, check_projection, check_pure
-from stationkeeper.projections import outbox, presence, registry, webhooks
+from stationkeeper.projections import outbox, presence, registry, settling, webhooks
 
-ALL = pytest.mark.parametrize("projection", [presence, registry, webhooks, outbox], ids=lambda p: p.name)
+ALL = pytest.mark.parametrize("projection", [presence, registry, webhooks, outbox, settling], ids=lambda p: p.name)
 
 
 @ALL
