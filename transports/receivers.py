@@ -26,8 +26,8 @@ Origin: TypeAlias = tuple[str, str, int]
 
 IDLE_SECONDS: Final = 30.0
 """How long an idle connection is kept; servers close theirs after 5 to 75."""
-IDLE_PER_ORIGIN: Final = 16
-"""As many as attempts may be in flight for one webhook."""
+IDLE_PER_ORIGIN: Final = 64
+"""As many as attempts may be in flight: where several webhooks lead to one receiver, none has to connect anew."""
 IDLE_IN_ALL: Final = 128
 """Bounds what idle connections hold: a descriptor, and about 60 KiB each with TLS."""
 

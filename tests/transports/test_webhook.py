@@ -25,6 +25,7 @@ from trio.testing import MockClock
 
 from stationkeeper.engine.sending import Answer, Attempt
 from stationkeeper.transports import WebhookSender
+from stationkeeper.transports.receivers import IDLE_PER_ORIGIN
 from stationkeeper.transports.webhook import BODY_TIMEOUT, EXCERPT_LIMIT, INTERIM_LIMIT, seconds_to_wait
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -481,16 +482,16 @@ async def test_idle_connections_are_bounded_and_grow_old(patient_clock: MockCloc
         await answering(OK)(stream)
 
     async with receiving(all_at_once) as receiver, aclosing(sender()) as sending, trio.open_nursery() as nursery:
-        for _ in range(30):
+        for _ in range(80):
             nursery.start_soon(sending.send, attempt_at(receiver.url))
-        await receiver.until_open(30)
+        await receiver.until_open(80)
         gate.set()
-        await receiver.until_open(16)
+        await receiver.until_open(IDLE_PER_ORIGIN)
         await trio.sleep(60.0)
         await sending.send(attempt_at(receiver.url))
         await receiver.until_open(1)
 
-    assert receiver.connections == 31
+    assert receiver.connections == 81
 
 
 async def test_cancellation_leaves_at_once_and_closes_the_connection(patient_clock: MockClock) -> None:
