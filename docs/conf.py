@@ -13,7 +13,6 @@ exclude_patterns = ["_build", "adr/template.md"]
 nitpicky = True
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "deflist"]
 
 html_theme = "furo"
 html_title = "Stationkeeper"
