@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from ..errors import LogForeign, LogNewer, LogUnavailable, SecretsExposed
 from .library import SqliteConnection, SqliteError, connect, explain
+from .opening import set_pragmas
 
 _APPLICATION_ID: Final = 0x53544B53
 """`STKS`, in the header of every secrets file."""
@@ -187,11 +188,7 @@ def _prepare(connection: SqliteConnection, path: Path, log_id: str, *, create: b
     ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
     if layout > _LAYOUT:
         raise LogNewer(f"{path} has layout {layout}, written by a newer release: upgrade Stationkeeper")
-    for name, value in _PRAGMAS.items():
-        connection.execute(f"PRAGMA {name} = {value}")
-        ((found,),) = connection.execute(f"PRAGMA {name}").fetchall()
-        if found != value:
-            raise LogUnavailable(f"{path}: SQLite did not accept {name} = {value}, but says {found}")
+    set_pragmas(connection, _PRAGMAS, path)
     if not tables:
         if not create:
             return ""

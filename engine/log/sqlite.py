@@ -16,7 +16,6 @@ commit (`synchronous=FULL`), so what `append` returned survives `kill -9` and po
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +25,9 @@ from msgspec.structs import astuple
 from ..entry import Beat, Entry, Recorded
 from ..errors import LogDamaged, LogError, LogUnavailable
 from ..events import Micros
-from . import Attempted, Snapshot, queries, schema
-from .files import check_application, check_newer, check_place, is_absent, rewrite_wal, sync_folder
+from . import Attempted, Snapshot, queries
+from .files import check_place, is_absent, rewrite_wal
 from .library import (
-    LAYOUT,
     IntegrityError,
     SqliteConnection,
     SqliteError,
@@ -37,10 +35,10 @@ from .library import (
     damage_or,
     explain,
     log_path,
-    wal_of,
     warn_of_wal_reset,
 )
 from .lock import WriterLock
+from .opening import PRAGMAS, check_content, check_kind, check_layout, make, set_pragmas
 from .plan import ENDINGS, messages_settled, place, run_ended_by
 
 __all__ = ["SqliteLog", "log_path", "open_log"]
@@ -48,24 +46,6 @@ __all__ = ["SqliteLog", "log_path", "open_log"]
 CHECKPOINT_PAGES: Final = 4_000
 """Pages written to the WAL between checkpoints: about 16 MB, some 20 ms of copying."""
 
-_PRAGMAS: Final[dict[str, str | int]] = {
-    # Readers never wait for the writer, nor it for them; one sync a commit.
-    "journal_mode": "wal",
-    # FULL: the WAL is synced at each commit. NORMAL would lose acknowledged events with the power.
-    "synchronous": 2,
-    # macOS: an fsync that reaches the disk. Elsewhere without effect.
-    "fullfsync": 1,
-    # Automatic checkpoints swallow errors of fsync; ours are looked at.
-    "wal_autocheckpoint": 0,
-    # Check pages as they are read, so that damage is found before it is written on.
-    "cell_size_check": 1,
-    # Nothing that somebody put into the schema may call functions with side effects.
-    "trusted_schema": 0,
-    # KiB: the subject index of a large fleet is written at random; with the default of 2 MB it would be read again.
-    "cache_size": -16_384,
-    # Bytes: after an import or beside a slow reader the WAL shrinks again.
-    "journal_size_limit": 64 << 20,
-}
 _INSERT: Final = f"INSERT INTO event ({queries.COLUMNS}) VALUES ({', '.join('?' * 13)})"
 _FIELDS: Final = len(Entry.__struct_fields__)
 
@@ -106,9 +86,9 @@ class SqliteLog:
         opened = cls(path, WriterLock(path))
         try:
             if is_absent(path):
-                _make(path)
+                make(path)
             else:
-                _check_kind(path)
+                check_kind(path)
             opened._open()
         except BaseException:
             opened.close()
@@ -280,10 +260,10 @@ class SqliteLog:
         rewrite_wal(self.path)
         try:
             connection = self._connection = connect(self.path, mode="rw")
-            _set_pragmas(connection, self.path)
-            _check_layout(connection, self.path)
+            set_pragmas(connection, PRAGMAS, self.path)
+            check_layout(connection, self.path)
             self.log_id = queries.log_id(self.fetch, self.path)
-            self._head = _check_content(self.fetch, self.path)
+            self._head = check_content(self.fetch, self.path)
             self._check_acknowledged()
             # A file that may only be read is found now, not at the first event; BEGIN IMMEDIATE alone would pass.
             connection.execute("BEGIN IMMEDIATE")
@@ -335,67 +315,6 @@ class SqliteLog:
 
 open_log: Final = SqliteLog.open
 """Open a log for writing, and make it if there is none."""
-
-
-def _make(path: Path) -> None:
-    """Make an empty log under another name, and give it its own when it is whole."""
-    new = path.with_name(path.name + ".new")
-    try:
-        new.unlink(missing_ok=True)
-        connection = connect(new, mode="rwc")
-        try:
-            schema.migrate(connection, at=time.time_ns() // 1000)
-            connection.execute("PRAGMA journal_mode = wal")
-        finally:
-            connection.close()
-        new.rename(path)
-        sync_folder(path.parent)
-    except SqliteError as error:
-        raise explain(error, path) from error
-    except OSError as error:
-        raise LogUnavailable(f"{path} cannot be made ({error.strerror}); check the rights of its folder") from error
-
-
-def _check_kind(path: Path) -> None:
-    """Check that a file is a log, without a write to it: SQLite may change what it opens for writing.
-
-    Where there is a `-wal` it must be read along: a checkpoint that was cut off leaves a file that makes no sense alone.
-    """
-    connection = connect(path, mode="ro") if wal_of(path).exists() else connect(path, immutable="1")
-    try:
-        ((found,),) = connection.execute("PRAGMA application_id").fetchall()
-    except SqliteError as error:
-        raise explain(error, path) from error
-    finally:
-        connection.close()
-    check_application(found, path)
-
-
-def _check_layout(connection: SqliteConnection, path: Path) -> None:
-    ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
-    check_newer(layout, path)
-    if layout < LAYOUT:
-        schema.migrate(connection, at=time.time_ns() // 1000)
-
-
-def _set_pragmas(connection: SqliteConnection, path: Path) -> None:
-    for name, value in _PRAGMAS.items():
-        connection.execute(f"PRAGMA {name} = {value}")
-        ((found,),) = connection.execute(f"PRAGMA {name}").fetchall()
-        if found != value:
-            raise LogUnavailable(f"{path}: SQLite did not accept {name} = {value}, but says {found}")
-
-
-def _check_content(fetch: queries.Fetch, path: Path) -> tuple[int, Micros]:
-    """Check in a moment what can be: that the head and the ends of the log agree. Return the head."""
-    heads = fetch("SELECT position, latest_at FROM head", ())
-    ((first, last),) = fetch("SELECT min(position), max(position) FROM event", ())
-    if len(heads) != 1 or (first or 1, last or 0) != (1, heads[0][0]):
-        raise LogDamaged(
-            f"{path} is damaged: its head says {heads}, its events go from {first} to {last}; restore from a backup"
-        )
-    head: tuple[int, Micros] = heads[0]
-    return head
 
 
 def _ended(connection: SqliteConnection, entries: Sequence[Entry]) -> set[str]:

@@ -33,11 +33,11 @@ Fate = Literal["nothing", "all", "some"]
 
 SCRIPT = """
 import os, sys
-from stationkeeper.engine.log import Snapshot, sqlite
+from stationkeeper.engine.log import Snapshot, opening, sqlite
 from stationkeeper.engine.testing.logs import some_entry
 
 sqlite.CHECKPOINT_PAGES = 40
-sqlite._PRAGMAS["synchronous"] = int(sys.argv[2])
+opening.PRAGMAS["synchronous"] = int(sys.argv[2])
 path = sys.argv[1]
 acks = os.open(path + ".acks", os.O_RDWR | os.O_CREAT)
 for life in range(2):

@@ -1,0 +1,179 @@
+"""Opening a SQLite log: whose it is, whether it is one, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from stationkeeper.engine.errors import (
+    LogDamaged,
+    LogForeign,
+    LogLocked,
+    LogMissing,
+    LogNewer,
+)
+from stationkeeper.engine.log.library import (
+    LAYOUT,
+    connect,
+    wal_of,
+)
+from stationkeeper.engine.log.sqlite import SqliteLog, open_log
+from stationkeeper.engine.testing.logs import some_entry
+
+Unprivileged = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.db"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[SqliteLog]:
+    log = open_log(path)
+    yield log
+    log.close()
+
+
+def ask(path: Path, query: str) -> list[tuple[object, ...]]:
+    """Look at a closed log with a connection of our own."""
+    connection = connect(path, mode="rw")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+# --- somebody else, something else ---------------------------------------------------------------------------------
+
+
+def test_a_second_writer_is_told_who_holds_the_log(log: SqliteLog, path: Path) -> None:
+    with pytest.raises(LogLocked, match=rf"is being written by process {os.getpid()} \(.+\) on .+ since 2") as caught:
+        open_log(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_lock_names_no_arguments(log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.close()
+    monkeypatch.setattr("sys.argv", ["/usr/bin/stationkeeper", "--token", "hunter2"])
+    open_log(path).close()
+
+    assert json.loads((path.parent / "fleet.db.lock").read_text())["command"] == "stationkeeper"
+
+
+def test_the_lock_ends_with_the_log(log: SqliteLog, path: Path) -> None:
+    log.close()
+
+    open_log(path).close()
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LogMissing, match=r"the folder .*nowhere does not exist"):
+        open_log(tmp_path / "nowhere" / "fleet.db")
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(LogForeign, match="is no file"):
+        open_log(tmp_path)
+
+
+def test_another_kind_of_url_is_refused() -> None:
+    with pytest.raises(LogForeign, match="write a path or sqlite:///path"):
+        open_log("postgresql://db/fleet")
+
+
+def test_a_file_of_another_kind_is_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"Dear diary, " * 1000)
+
+    with pytest.raises(LogForeign, match="is not a SQLite database"):
+        open_log(path)
+    assert path.read_bytes() == b"Dear diary, " * 1000
+
+
+def test_a_database_of_another_program_is_left_as_it_is(path: Path) -> None:
+    other = sqlite3.connect(path)
+    other.execute("PRAGMA journal_mode = wal")
+    other.execute("CREATE TABLE event (position INTEGER)")
+    other.commit()
+    before = path.read_bytes(), wal_of(path).read_bytes()
+
+    with pytest.raises(LogForeign, match="of another program"):
+        open_log(path)
+    assert (path.read_bytes(), wal_of(path).read_bytes()) == before
+    other.close()
+
+
+def test_an_empty_file_becomes_a_log(path: Path) -> None:
+    path.touch()
+
+    log = open_log(path)
+    assert log.append([some_entry("a")]) == [1]
+    log.close()
+
+
+def test_a_wal_without_its_log_is_not_thrown_away(log: SqliteLog, path: Path) -> None:
+    log.append([some_entry("a")])
+    wal = wal_of(path).read_bytes()
+    log.close()
+    path.unlink()
+    wal_of(path).write_bytes(wal)
+
+    with pytest.raises(LogDamaged, match=r"is gone, but fleet\.db-wal beside it may hold events"):
+        open_log(path)
+    assert wal_of(path).read_bytes() == wal
+
+
+def test_a_log_of_a_newer_release_is_not_touched(log: SqliteLog, path: Path) -> None:
+    log.close()
+    ask(path, f"PRAGMA user_version = {LAYOUT + 1}")
+
+    with pytest.raises(LogNewer, match="upgrade Stationkeeper"):
+        open_log(path)
+
+
+def test_a_half_made_log_is_made_again(path: Path) -> None:
+    path.with_name("fleet.db.new").write_bytes(b"half")
+
+    log = open_log(path)
+    assert log.position == 0
+    log.close()
+
+
+# --- damage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM event WHERE position = 3",
+        "DELETE FROM event WHERE position = 1",
+        "UPDATE head SET position = 2",
+        "DELETE FROM head",
+        "DELETE FROM meta",
+        "DROP TABLE head",
+    ],
+)
+def test_a_log_that_contradicts_itself_is_refused(log: SqliteLog, path: Path, damage: str) -> None:
+    log.append([some_entry(str(n)) for n in range(3)])
+    log.close()
+    ask(path, damage)
+
+    with pytest.raises(LogDamaged, match="damaged"):
+        open_log(path)
+
+
+def test_a_torn_page_is_called_damage(log: SqliteLog, path: Path) -> None:
+    log.append([some_entry(str(n)) for n in range(500)])
+    log.close()
+    content = bytearray(path.read_bytes())
+    content[-4096 * 20 :] = b"\xff" * 4096 * 20
+    path.write_bytes(content)
+
+    with pytest.raises(LogDamaged):
+        list(open_log(path).read())
