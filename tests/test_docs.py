@@ -29,6 +29,7 @@ from attrs import frozen
 from standardwebhooks.webhooks import Webhook
 
 from stationkeeper.daemon.cli import cli
+from stationkeeper.daemon.sources import load
 from stationkeeper.engine.clock import parse_time
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, Event, GatewayStarted
@@ -216,6 +217,14 @@ def parse(command: click.Command, arguments: list[str]) -> None:
         parse(below, rest)
     else:
         command.make_parser(context).parse_args(list(arguments))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```toml" in page.read_text()], ids=lambda page: page.name)
+def test_a_configuration_of_the_pages_can_be_used(page: Path, tmp_path: Path) -> None:
+    for block in re.finditer(r"^```toml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        (tmp_path / "stationkeeper.toml").write_text(block[1])
+
+        assert load(tmp_path / "stationkeeper.toml").sources
 
 
 @pytest.mark.parametrize("page", generate.PAGES)
