@@ -29,6 +29,7 @@ from attrs import frozen
 from standardwebhooks.webhooks import Webhook
 
 from stationkeeper.daemon.cli import cli
+from stationkeeper.daemon.config import Config
 from stationkeeper.daemon.sources import load
 from stationkeeper.engine.clock import parse_time
 from stationkeeper.engine.codec import seal
@@ -224,7 +225,7 @@ def test_a_configuration_of_the_pages_can_be_used(page: Path, tmp_path: Path) ->
     for block in re.finditer(r"^```toml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
         (tmp_path / "stationkeeper.toml").write_text(block[1])
 
-        assert load(tmp_path / "stationkeeper.toml").sources
+        assert load(tmp_path / "stationkeeper.toml").config != Config()
 
 
 @pytest.mark.parametrize("page", generate.PAGES)
