@@ -20,6 +20,8 @@ from .errors import Invalid
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
 LOG_UNUSABLE: Final = 3
+INTERRUPTED: Final = 130
+"""Ctrl-C before the work was done, as shells have it. Where Ctrl-C is the way to end, the code is 0."""
 
 COMMANDS: Final = {
     "serve": (".commands.serve", "Run the daemon: stations in, events kept, webhooks out."),
@@ -76,7 +78,7 @@ def run(command: Callable[[], object]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return FAILED
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`); Python must not complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

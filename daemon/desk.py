@@ -56,8 +56,8 @@ def pages(desk: Desk, path: str, **query: str) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def open_desk(url: str | None, log: str | None) -> Generator[Desk]:
-    """Open the desk that the options name: a log with *log*, else a daemon."""
+def open_desk(url: str | None, log: str | None, *, make: bool = False) -> Generator[Desk]:
+    """Open the desk that the options name: a log with *log*, else a daemon. With *make* a new log is made if needed."""
     if log is None:
         yield DaemonDesk(url or DEFAULT_URL, os.environ.get("STATIONKEEPER_TOKEN"))
         return
@@ -65,7 +65,7 @@ def open_desk(url: str | None, log: str | None) -> Generator[Desk]:
         raise click.UsageError("--url is for a running daemon, --log for a log that none holds; give one of them")
     from .in_process import open_log_desk
 
-    with open_log_desk(log) as desk:
+    with open_log_desk(log, make=make) as desk:
         yield desk
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from secrets import token_urlsafe
@@ -41,14 +42,14 @@ class OneCaller(Tokens):
 
 
 @contextmanager
-def open_log_desk(log: str) -> Generator[LogDesk]:
-    """Open a log, and the API over it.
+def open_log_desk(log: str, *, make: bool = False) -> Generator[LogDesk]:
+    """Open a log, and the API over it. With *make* a log that is not there is made.
 
     Raises:
         LogError: the log cannot be used; `LogLocked` if a daemon serves it.
     """
-    with open_book(log) as book:
-        settings = load().config.webhooks
+    with open_book(log, make=make) as book:
+        settings = load(environ=os.environ).config.webhooks
         policy = UrlPolicy(allow_http=settings.allow_http, allow_private_networks=settings.allow_private_networks)
         caller = OneCaller()
         # The book answers what the API asks of an engine.

@@ -97,8 +97,8 @@ class OfflineBook:
 
 
 @contextmanager
-def open_book(log: str | Path) -> Generator[OfflineBook]:
-    """Open a log to change it, for as long as the block lasts. A log that is not there is made.
+def open_book(log: str | Path, *, make: bool = False) -> Generator[OfflineBook]:
+    """Open a log to change it, for as long as the block lasts. With *make* a log that is not there is made.
 
     Raises:
         LogLocked: a daemon serves it; the message says which.
@@ -107,6 +107,8 @@ def open_book(log: str | Path) -> Generator[OfflineBook]:
         Refused: it is a copy without its secrets, which nobody adopted.
     """
     path = log_path(log)
+    if not make and not path.exists():
+        raise LogMissing(f"there is no log at {path}; check the path")
     if not path.parent.is_dir():
         raise LogMissing(f"the folder {path.parent} does not exist; make it, or name another place for the log")
     kept = SqliteLog.open(path)

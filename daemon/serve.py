@@ -167,6 +167,8 @@ class Daemon:
 
     def _reload(self) -> None:
         """Read certificates and tokens again. Nobody is dropped, and what cannot be read stays as it was."""
+        if not self._tokens.checked and self._config.http.token_file.exists():
+            _log.warning("there is a token file now; restart to have tokens asked for")
         for what in (self._tokens, self._tls):
             try:
                 if what is not None:

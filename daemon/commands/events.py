@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from difflib import get_close_matches
 from heapq import merge
 from operator import attrgetter
@@ -55,15 +55,19 @@ def events(
         after = 0 if since is None else _before(reader, since)
         last = None if until is None else position_of(reader, until, option="--until")
         chosen = _follow(reader, after, station, kinds) if follow else _read(reader, after, last, station, kinds)
-        rows = (_row(recorded) for recorded in chosen)
-        if form == "table":
-            for row in rows:
-                click.echo(_line(row))
-                sys.stdout.flush()
-        elif form == "csv":
-            print_csv(({**row, "body": json.dumps(row["body"], ensure_ascii=False)} for row in rows), COLUMNS)
-        else:
-            print_rows(rows, COLUMNS, form)
+        with suppress(KeyboardInterrupt) if follow else nullcontext():
+            _print(chosen, form)
+
+
+def _print(chosen: Iterator[Recorded], form: str) -> None:
+    rows = (_row(recorded) for recorded in chosen)
+    if form == "table":
+        for row in rows:
+            click.echo(_line(row))
+    elif form == "csv":
+        print_csv(({**row, "body": json.dumps(row["body"], ensure_ascii=False)} for row in rows), COLUMNS)
+    else:
+        print_rows(rows, COLUMNS, form)
 
 
 def _check(kinds: tuple[str, ...], *, follow: bool, until: str | None, form: str) -> None:

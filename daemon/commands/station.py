@@ -81,7 +81,7 @@ def add(id: str, url: str | None, log: str | None, form: str, **options: Any) ->
     body = {"id": id, **_described(options)}
     if not options["generate"] and "password" not in body and options["security"] != "none":
         raise click.UsageError("give --password-stdin or --generate, or --security none to ask for no password")
-    with open_desk(url, log) as desk:
+    with open_desk(url, log, make=True) as desk:
         answer = desk.call("POST", "/chargestations", body)
     _print_answer(f"{id} is registered", answer, form)
 
@@ -101,7 +101,7 @@ def import_(file: Any, generate: bool, dry_run: bool, url: str | None, log: str 
     security, name, site, ping_interval, ping_timeout, silence. Generated passwords are printed as CSV: id,password.
     """
     stations = read_list(file, generate=generate)
-    with open_desk(url, log) as desk:
+    with open_desk(url, log, make=not dry_run) as desk:
         enlisted = enlist(desk, stations, dry_run=dry_run)
     _print_enlisted(enlisted, len(stations), dry_run=dry_run)
 

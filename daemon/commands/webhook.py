@@ -54,7 +54,7 @@ def add(
 ) -> None:
     """Subscribe URL. The secret that its messages are signed with is printed once."""
     body = {"url": receiver, **_given(events=events, stations=stations, initial=initial, name=name)}
-    with open_desk(url, log) as desk:
+    with open_desk(url, log, make=True) as desk:
         answer = desk.call("POST", "/webhooks", body)
     _print_secret(f"{answer['id']} is subscribed", answer, form)
 

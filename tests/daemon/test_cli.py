@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,6 +191,12 @@ def test_a_log_that_is_held_is_refused(call: Call) -> None:
     assert "being written by process" in outcome.err
 
 
+@pytest.mark.parametrize("words", [("station", "list"), ("station", "remove", "CP-7"), ("webhook", "list")])
+def test_only_an_addition_makes_a_log(call: Call, words: tuple[str, ...], tmp_path: Path) -> None:
+    assert on_log(call, *words).code == 3
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_list_is_printed_for_people_and_for_programs(call: Call) -> None:
     for id in ("CP-7", "CP-8"):
         on_log(call, "station", "add", id, "--generate", "--name", "Bay, 7")
@@ -340,8 +347,9 @@ def test_follow_prints_what_is_appended(tmp_path: Path, monkeypatch: pytest.Monk
         log.append([seal(StationRegistered(), id="late", at=AT + 9_000_000, subject="CP-8")])
         second = json.loads(following.stdout.readline())
         log.close()
-        following.terminate()
+        following.send_signal(signal.SIGINT)
 
+    assert following.returncode == 0
     assert (first["subject"], second["subject"], second["position"]) == ("CP-7", "CP-8", 2)
 
 

@@ -27,7 +27,7 @@ CP-4,,,AAECAwQFBgcICQoLDA0ODxAREhM=,,,1m
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogDesk]:
     monkeypatch.chdir(tmp_path)
-    with open_log_desk("x.db") as desk:
+    with open_log_desk("x.db", make=True) as desk:
         yield desk
 
 

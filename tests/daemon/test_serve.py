@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,9 +26,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from stationkeeper.engine.codec import decode
-from stationkeeper.engine.events import ConnectionClosed, GatewayStarted
+from stationkeeper.engine.codec import decode, seal
+from stationkeeper.engine.events import ConnectionClosed, GatewayStarted, StationRemoved
 from stationkeeper.engine.log.reading import read_log
+from stationkeeper.engine.log.secrets import open_secrets
+from stationkeeper.engine.log.sqlite import SqliteLog
 
 T = TypeVar("T")
 
@@ -56,7 +59,14 @@ class Served:
 
     def line(self, event: str) -> dict[str, Any]:
         """Wait until the daemon says something, and return it."""
-        return until(lambda: next((line for line in self.said if line["event"] == event), {}), f"it says {event!r}")
+
+        def found() -> dict[str, Any]:
+            alive = self._ears.is_alive()
+            said: dict[str, Any] = next((line for line in self.said if line["event"] == event), {})
+            assert said or alive, f"it ended, and said {self.said}"
+            return said
+
+        return until(found, f"it says {event!r}")
 
     def ready(self) -> dict[str, Any]:
         return self.line("ready")
@@ -239,6 +249,27 @@ def foreign(folder: Path) -> None:
     (folder / "x.db").write_bytes(b"no database at all" * 100)
 
 
+def newer(folder: Path) -> None:
+    SqliteLog.open(folder / "x.db").close()
+    with closing(sqlite3.connect(folder / "x.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def damaged(folder: Path) -> None:
+    SqliteLog.open(folder / "x.db").close()
+    content = (folder / "x.db").read_bytes()
+    (folder / "x.db").write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+
+
+def from_the_future(folder: Path) -> None:
+    log = SqliteLog.open(folder / "x.db")
+    log.append([seal(StationRemoved(), id="later", at=time.time_ns() // 1000 + 3_600_000_000)])
+    log.close()
+    secrets = open_secrets(folder / "x.db", log.log_id, create=True)
+    assert secrets is not None
+    secrets.close()
+
+
 def unknown_key(folder: Path) -> None:
     (folder / "stationkeeper.toml").write_text('[stations]\nlissten = "x"\n')
 
@@ -255,6 +286,9 @@ def missing_certificate(folder: Path) -> None:
     ("spoil", "code", "told"),
     [
         (foreign, 3, "x.db"),
+        (newer, 3, "newer release"),
+        (damaged, 3, "damaged"),
+        (from_the_future, 3, "--accept-clock"),
         (unknown_key, 2, "did you mean listen?"),
         (no_token, 2, "holds no token"),
         (missing_certificate, 2, "a.pem does not exist"),
@@ -275,6 +309,12 @@ def test_without_tokens_the_api_stays_on_this_machine(tmp_path: Path) -> None:
         assert served.wait() == 2
     (line,) = served.said
     assert "token_file" in line["event"]
+
+
+def test_a_clock_that_is_right_after_all_can_be_accepted(tmp_path: Path) -> None:
+    from_the_future(tmp_path)
+    with serving(tmp_path, "--accept-clock") as served:
+        assert served.get("/readyz")[0] == 200
 
 
 # --- what it does ----------------------------------------------------------------------------------------------------
