@@ -66,13 +66,15 @@ class Log(Protocol):
     ) -> list[int]:
         """Append a batch, whole or not at all, and return each entry's position once all of it is durable.
 
-        An entry that the log already holds, byte for byte, is not written again: its old position is returned. *beat*
-        and *attempts* are kept in the same transaction. With no entries, only those are.
+        An entry that the log already holds, byte for byte, is not written again: its old position is returned, also to
+        a run that has ended. A run ends with its `gateway.stopped`, or with a `gateway.lost` that names it. *beat* and
+        *attempts* are kept in the same transaction. With no entries, only those are.
 
         Raises:
             Conflict: the log holds an entry of that id with other bytes. Nothing of the batch was written.
             Fenced: an entry belongs to a run that has ended. Nothing of the batch was written.
             LogUnavailable: whether the batch was written is unknown. Call `recover`, then append the same again.
+            LogDamaged: what the log holds contradicts itself; it must not be written any more.
         """
         ...
 
@@ -109,7 +111,7 @@ class Log(Protocol):
         ...
 
     def attempts(self) -> Mapping[str, Attempted]:
-        """Return what is known of messages whose delivery failed at least once, by message."""
+        """Return what is known of messages whose delivery failed, by message, until a `delivery.*` outcome is in."""
         ...
 
     def snapshot(self, name: str) -> Snapshot | None:
