@@ -21,7 +21,7 @@ HEARTBEAT_INTERVAL: Final = 300
 be pinged."""
 
 _CALL: Final = 2
-_ANSWERS: Final = frozenset({3, 4, 5, 6})
+_ANSWERS: Final = (3, 4, 5, 6)
 """CALLRESULT and CALLERROR; in 2.1 also CALLRESULTERROR and SEND, which nobody answers (OCPP-J 2.1, 4.1.3)."""
 _UNREADABLE: Final = "-1"
 """The message id of an error about a message whose own could not be read (OCPP-J 2.0.1, 4.2.3)."""
@@ -49,7 +49,7 @@ NOTIFICATIONS: Final[dict[str, frozenset[str]]] = {
 """What stations send and the schema of whose answer requires nothing, by version."""
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder().decode
+_decode: Final = msgspec.json.Decoder(list[Any]).decode
 
 
 @frozen(kw_only=True)
@@ -69,22 +69,22 @@ class Responder:
     def answer(self, subprotocol: str, text: str) -> str | None:
         """Return the answer to a message; None to what is itself an answer, or cannot be answered."""
         try:
-            message: Any = _decode(text)
+            message = _decode(text)
         except (msgspec.DecodeError, RecursionError):
-            return _malformed(subprotocol, None, "this is no JSON")
-        if not isinstance(message, list) or not message:
             return _malformed(subprotocol, None, "a message is a JSON array")
-        match message:
-            case [2, str(id), str(action), dict(_)]:
-                return self._result(subprotocol, id, action)
-            case [2, str(id), *_]:
+        kind, *rest = message or [None]
+        id = rest[0] if rest and isinstance(rest[0], str) else None
+        if kind in _ANSWERS:
+            return None
+        if kind == _CALL:
+            if id is None or len(rest) != 3 or not isinstance(rest[1], str) or not isinstance(rest[2], dict):
                 return _malformed(subprotocol, id, "a call is [2, id, action, payload]")
-            case [int(kind), *_] if kind in _ANSWERS:
-                return None
-            case [int(kind), *rest] if kind != _CALL and subprotocol != "ocpp1.6":
-                id = rest[0] if rest and isinstance(rest[0], str) else _UNREADABLE
-                return _error(id, "MessageTypeNotSupported", f"there is no message type {kind}")
-        return _malformed(subprotocol, None, "a call is [2, id, action, payload]")
+            return self._result(subprotocol, id, rest[1])
+        if subprotocol == "ocpp1.6":
+            return None  # messages of another type are to be ignored (OCPP-J 1.6, 4.1.3)
+        if isinstance(kind, int):
+            return _error(id or _UNREADABLE, "MessageTypeNotSupported", f"there is no message type {kind}")
+        return _malformed(subprotocol, None, "a message begins with its type")
 
     def _result(self, subprotocol: str, id: str, action: str) -> str:
         if action == "BootNotification":

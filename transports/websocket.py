@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -113,7 +113,7 @@ class WebSocketStations:
         self._listeners = []
 
     @contextmanager
-    def _handshake(self) -> Iterator[trio.CancelScope]:
+    def _handshake(self) -> Generator[trio.CancelScope]:
         """Bound the time of one handshake, and count it until it is decided."""
         with trio.move_on_after(self._handshake_timeout) as scope:
             self._undecided[scope] = trio.current_time()

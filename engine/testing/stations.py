@@ -16,7 +16,7 @@ pytest then runs each promise of `stations` as one test, against a real engine o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial, wraps
 from typing import Any, ClassVar, TypeAlias, TypeVar
@@ -174,7 +174,7 @@ class StationConformance(ABC):
     @asynccontextmanager
     async def stage(
         self, on_message: OnMessage | None = None, *, liveness: Liveness | None = None, log: MemoryLog | None = None
-    ) -> AsyncIterator[Stage]:
+    ) -> AsyncGenerator[Stage]:
         log = log or MemoryLog()
         transport = self.make(on_message or _echo)
         settings = EngineSettings(liveness=liveness or self.liveness)

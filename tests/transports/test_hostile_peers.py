@@ -19,7 +19,7 @@ from raw_station import RawStation, dial_tcp, frame, request
 from stationkeeper.engine import EngineSettings, Liveness, open_engine
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.core import Engine
-from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, HandshakeRefused
+from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, Event, HandshakeRefused
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import Connection
 from stationkeeper.transports import AnyStation, WebSocketStations
@@ -29,7 +29,7 @@ UNWATCHED = EngineSettings(liveness=Liveness(ping_interval=0, ping_timeout=0, si
 SHORT = Bounds(frame_time=0.3, message_time=0.6, unread_time=0.5, sweep=0.05)
 
 
-E = TypeVar("E")
+E = TypeVar("E", bound=Event)
 
 
 @frozen
@@ -56,7 +56,8 @@ class Gateway:
         """Wait until the log holds events of a kind, and return them."""
         while True:
             position = self.engine.position
-            found = [event for event in map(decode, self.log.read()) if isinstance(event, kind)]
+            events = [decode(recorded) for recorded in self.log.read()]
+            found = [event for event in events if isinstance(event, kind)]
             if found:
                 return found
             await self.engine.beyond(position)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
@@ -90,12 +90,19 @@ class Stage:
         self.url = url
         self.nursery = nursery
 
-    async def dial(self, *offered: str, path: str = "/CP-1", **more: object) -> RawStation:
-        return await RawStation.open(self.url + path, self.nursery, subprotocols=offered or ("ocpp1.6",), **more)  # type: ignore[arg-type]
+    async def dial(
+        self,
+        *offered: str,
+        path: str = "/CP-1",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> RawStation:
+        offer = offered or ("ocpp1.6",)
+        return await RawStation.open(self.url + path, self.nursery, subprotocols=offer, headers=headers, tls=tls)
 
-    async def rejected(self, *offered: str, **more: object) -> Rejected:
+    async def rejected(self) -> Rejected:
         with pytest.raises(Rejected) as caught:
-            await self.dial(*offered, **more)
+            await self.dial()
         return caught.value
 
 
