@@ -20,7 +20,9 @@ def _security_type(value: object) -> object:
     return cast("dict[str, object]", value).get("type") if isinstance(value, dict) else value
 
 
-Duration = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)]
+TEN_YEARS = 10 * 366 * 86_400.0
+
+Duration = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str), Field(le=TEN_YEARS)]
 """Seconds, or a text such as `"25s"`."""
 Security = Annotated[str, BeforeValidator(_security_type, json_schema_input_type=str | dict[str, str])]
 """`basic` or `none`; also as the Chargestation has it: `{"type": "basic"}`."""
