@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 import msgspec
 
 from ..entry import Recorded
-from ..fold import Fold, Projection, in_order
+from ..fold import Fold, Projection
 
 AnyProjection: TypeAlias = Projection[Any, Any]
 
@@ -71,18 +71,20 @@ def check_projection(
 
 
 def check_elsewhere(name: str, history: Sequence[Recorded]) -> None:
-    """Check that other processes, with other hash seeds, zones and locales, come to the same states.
+    """Check that other processes, with other hash seeds, zones and locales, come to the same states and changes.
 
     Args:
         name: where the projection is found, as `package.module:attribute`.
     """
     projection = _find(name)
-    here = _fold(projection, history, at=0, dumps=None)[-1].dumps
+    here = _fold(projection, history, at=0, dumps=None)
+    written, changed = here[-1].dumps, _written_changes(here)
     for surroundings in ELSEWHERE:
         told = _run(["-m", __name__, name], msgspec.msgpack.encode(list(history)), surroundings)
-        there = msgspec.msgpack.decode(told, type=dict[str, bytes])
-        for part, dump in here.items():
+        there, changed_there = msgspec.msgpack.decode(told, type=tuple[dict[str, bytes], list[str]])
+        for part, dump in written.items():
             assert dump == there[part], f"the state of {part} differs under {surroundings}"
+        assert changed == changed_there, f"changes differ under {surroundings}"
 
 
 def check_pure(module: str) -> None:
@@ -110,6 +112,10 @@ def _fold(
 
 def _dump(folding: Fold) -> dict[str, bytes]:
     return {part.name: part.dump(folding.state(part)) for part in folding.projections}
+
+
+def _written_changes(steps: Sequence[_Step]) -> list[str]:
+    return [repr(step.changes) for step in steps]
 
 
 def _compare(steps: Sequence[_Step], others: Sequence[_Step], what: str) -> None:
@@ -146,10 +152,8 @@ def _run(arguments: list[str], given: bytes, surroundings: dict[str, str]) -> by
 def _main() -> None:
     """In a process of its own: fold what comes in, and write the states out."""
     history = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[Recorded])
-    states = Fold(in_order([_find(sys.argv[1])]))
-    for recorded in history:
-        states.advance(recorded)
-    sys.stdout.buffer.write(msgspec.msgpack.encode(_dump(states)))
+    steps = _fold(_find(sys.argv[1]), history, at=0, dumps=None)
+    sys.stdout.buffer.write(msgspec.msgpack.encode((steps[-1].dumps, _written_changes(steps))))
 
 
 if __name__ == "__main__":

@@ -259,10 +259,10 @@ def test_a_lapse_tells_when_we_knew_and_the_last_proof_of_life() -> None:
     assert station.last_disconnect_at == lost.at
 
 
-def test_a_lapse_flips_every_station_that_the_run_still_holds_and_no_other() -> None:
+def test_a_lapse_flips_every_station_that_the_run_still_holds_and_no_other_in_the_order_of_their_ids() -> None:
     history = History()
     history.started("r1")
-    for n, station in enumerate(("b", "a", "c"), start=1):
+    for n, station in enumerate("hgfedcba", start=1):
         history.opened(station, f"r1-{n}")
     history.stopped("r1")
     history.started("r2")
@@ -271,7 +271,7 @@ def test_a_lapse_flips_every_station_that_the_run_still_holds_and_no_other() -> 
 
     lapse = [change for change in changes_of(history.events) if change.flipped and not change.now.online]
 
-    assert [change.station for change in lapse] == ["a", "b"]
+    assert [change.station for change in lapse] == list("abdefgh")
     assert fold(presence, history)["c"].online
 
 
@@ -321,6 +321,16 @@ def test_ended_runs_wait_for_what_later_runs_listened_oldest_first() -> None:
     holding = fold(presence, history).holding()
 
     assert list(holding.items()) == [("r1", 12.0), ("r2", 5.0)]
+
+
+def test_a_run_that_ended_because_its_gateway_started_anew_waits_for_all_that_the_new_run_listens() -> None:
+    history = History()
+    history.started("r1")
+    history.opened("a", "r1-1")
+    history.started("r2")
+    history.stopped("r2", listened=7.0)
+
+    assert fold(presence, history).holding() == {"r1": 7.0}
 
 
 def test_a_run_that_holds_nobody_any_more_is_forgotten() -> None:
