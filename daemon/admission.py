@@ -10,7 +10,7 @@ from ..engine.events import Micros, Validity
 from ..projections import registry
 from ..transports.admission import Knock, Refusal, Subprotocol, Welcome
 from .books import Book
-from .credentials import Credentials
+from .credentials import Credentials, Crowded
 
 _BUSY_RETRY: Final = 10.0
 """Seconds, for a station whose password we have no thread to stretch for."""
@@ -36,8 +36,6 @@ class RegistryAdmission:
     async def __call__(self, knock: Knock) -> Welcome | Refusal:
         if not self._attached.is_set():
             await self._attached.wait()
-        if self._credentials.crowded:
-            return Refusal(status=503, reason="busy", hint=_CROWDED, retry_after=_BUSY_RETRY)
         registered = self._book.state(registry).get(knock.station)
         if registered is None:
             return self._stranger(knock)
@@ -45,7 +43,10 @@ class RegistryAdmission:
         security, credential = "none", None
         if self._security != "none" and record.security != "none":
             valid = _valid(record.credentials, self._book.now())
-            security, credential = "basic", await self._matching(valid, knock)
+            try:
+                security, credential = "basic", await self._matching(valid, knock)
+            except Crowded:
+                return Refusal(status=503, reason="busy", hint=_CROWDED, retry_after=_BUSY_RETRY)
             if credential is None:
                 return self._refuse(knock, valid)
         return Welcome(

@@ -47,6 +47,10 @@ class SecretStore(Protocol):
     def forget(self, id: str) -> None: ...
 
 
+class Crowded(Exception):
+    """Too many passwords wait to be stretched; ask again later."""
+
+
 def draw_key() -> bytes:
     """Draw a key for a station."""
     return token_bytes(KEY_BYTES)
@@ -71,11 +75,6 @@ class Credentials:
         self._remembered: dict[str, tuple[bytes, bool]] = {}
         self._limiter = trio.CapacityLimiter(_STRETCHING)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether so many passwords wait to be stretched that one more would come too late."""
-        return self._limiter.statistics().tasks_waiting >= _WAITING
-
     async def keep(self, id: str, password: Password) -> None:
         """Keep a password's digest under a new id; durable on return."""
         key = password if isinstance(password, bytes) else key_in_hex(password)
@@ -94,7 +93,11 @@ class Credentials:
         self._remembered.pop(id, None)
 
     async def matches(self, id: str, presented: bytes) -> bool:
-        """Return whether what a station presented is the password kept under an id."""
+        """Return whether what a station presented is the password kept under an id.
+
+        Raises:
+            Crowded: it would have to be stretched, and so many wait for that that it would come too late.
+        """
         kept = self._kept.get(id) or self._secrets.get(id)
         if kept is None or len(presented) > 2 * LONGEST:
             return False
@@ -114,6 +117,8 @@ class Credentials:
         remembered = self._remembered.get(id)
         if remembered is not None and hmac.compare_digest(remembered[0], mark):
             return remembered[1]
+        if self._limiter.statistics().tasks_waiting >= _WAITING:
+            raise Crowded
         salt, digest = kept[:16], kept[16:]
         right = False
         for candidate in _readings(presented):

@@ -49,6 +49,17 @@ async def test_missing_and_wrong_credentials_are_refused(admission: RegistryAdmi
     assert PASSWORD.decode() not in answer.hint
 
 
+async def test_a_password_that_cannot_be_checked_in_time_is_put_off(
+    admission: RegistryAdmission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stationkeeper.daemon.credentials._WAITING", 0)
+    answer = await admission(knock())
+
+    assert isinstance(answer, Refusal)
+    assert (answer.status, answer.reason) == (503, "busy")
+    assert answer.retry_after
+
+
 async def test_an_unknown_id_is_told_apart(admission: RegistryAdmission) -> None:
     answer = await admission(knock("CP-8"))
 

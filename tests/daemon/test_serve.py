@@ -334,6 +334,29 @@ def test_registered_stations_are_let_in_and_strangers_are_not(tmp_path: Path) ->
         assert statuses == [401, 401, 404]
 
 
+@pytest.mark.parametrize(
+    ("method", "body", "cause"), [("PATCH", b'{"generate": true}', "credential_revoked"), ("DELETE", None, "removed")]
+)
+def test_who_lost_the_credential_it_came_with_is_dropped(
+    tmp_path: Path, method: str, body: bytes | None, cause: str
+) -> None:
+    password = register(tmp_path, "CP-7")
+    with serving(tmp_path) as served, served.dial("CP-7", bytes.fromhex(password)) as station:
+        change = urllib.request.Request(served.ready()["http"] + "/chargestations/CP-7", data=body, method=method)
+        change.add_header("Content-Type", "application/json")
+        urllib.request.urlopen(change, timeout=PATIENCE).close()
+        with pytest.raises(Closed):
+            station.recv(timeout=PATIENCE)
+        with pytest.raises(InvalidStatus):
+            served.dial("CP-7", bytes.fromhex(password))
+        served.stop()
+    (closed,) = read_log(tmp_path / "x.db", kinds={ConnectionClosed.kind})
+    event = decode(closed)
+
+    assert isinstance(event, ConnectionClosed)
+    assert event.cause == cause
+
+
 def test_it_answers_a_station(tmp_path: Path) -> None:
     with serving(tmp_path, "--open") as served, served.dial("CP-7") as station:
         station.send('[2,"1","BootNotification",{"chargePointModel":"M","chargePointVendor":"V"}]')
