@@ -20,13 +20,14 @@ from pathlib import Path
 from random import Random, randrange
 from typing import Any, Literal, NamedTuple
 
+import pytest
 import trio
 
 from stationkeeper.daemon.simulation.gateway import Gateway, Terms, free_port
 from stationkeeper.daemon.simulation.station import Backoff, Pace
 from stationkeeper.daemon.simulation.trial import Recruit, Trial
 from stationkeeper.daemon.simulation.verdict import unmatched
-from stationkeeper.daemon.simulation.waiting import until
+from stationkeeper.daemon.simulation.waiting import NeverCame, until
 
 KILLS = int(os.environ.get("KILLS", 1000 if os.environ.get("SOAK") else 20))
 STATIONS = 30
@@ -100,18 +101,23 @@ async def kill_at_random(gateway: Gateway, random: Random) -> None:
 async def come_to_rest(trial: Trial) -> dict[str, dict[str, Any]]:
     """Let the stations settle, and return what GET shows once it is what they see, and the receiver was told it."""
     shown: dict[str, dict[str, Any]] = {}
+    disagreeing: dict[str, str] = {}
     latest = trial.receiver.told.latest
     trial.fleet.settle()
 
     async def agreed() -> bool:
         shown.update({station["id"]: station for station in await trial.gateway.api.pages("/chargestations")})
-        return all(
-            station["online"] == trial.fleet.stations[id].connected
-            and station["version"] == (latest[id].version if id in latest else 0)
-            for id, station in shown.items()
-        )
+        disagreeing.clear()
+        for id, station in shown.items():
+            seen = trial.fleet.stations[id].connected, latest[id].version if id in latest else 0
+            if (station["online"], station["version"]) != seen:
+                disagreeing[id] = f"sees and was told {seen}; GET: {station}; {trial.fleet.stations[id].sightings[-3:]}"
+        return not disagreeing
 
-    await until(agreed, within=60, what="sockets, flags and messages agree")
+    try:
+        await until(agreed, within=60, what="sockets, flags and messages agree")
+    except NeverCame:
+        pytest.fail(f"{disagreeing}\n{trial.gateway.last_words()}")
     return shown
 
 
