@@ -23,8 +23,8 @@ from .clock import Clock, SystemClock, rfc3339
 from .codec import seal
 from .core import Engine
 from .delivery import Deliveries
-from .entry import Beat, Recorded
-from .errors import ClockBehind, LogUnavailable
+from .entry import Beat, Entry, Recorded
+from .errors import ClockBehind, Conflict, LogUnavailable
 from .events import (
     Event,
     GatewayClockSet,
@@ -286,8 +286,21 @@ async def _begin(engine: Engine) -> None:
     if settings.reconnect_grace == 0:
         for ended in dict.fromkeys([*engine.holding(), *dead]):
             batch.append((lapsed_id(ended), GatewayLapsed(run=ended, grace=0.0, listened=0.0)))
-    await engine.committer.append([seal(event, id=id, at=at, gateway=engine.gateway, run=run) for id, event in batch])
+    await _append_start(engine, [seal(event, id=id, at=at, gateway=engine.gateway, run=run) for id, event in batch])
     engine.run = engine.doorway.run = run
+
+
+async def _append_start(engine: Engine, batch: list[Entry]) -> None:
+    """Append the start of a run; an end of another run that the log holds already, found by somebody else, is left."""
+    while True:
+        try:
+            await engine.committer.append(batch)
+            return
+        except Conflict as conflict:
+            others = [entry for entry in batch if entry.id != conflict.id]
+            if conflict.id == batch[-1].run or len(others) == len(batch):
+                raise
+            batch = others
 
 
 def _lost(engine: Engine, run: str, beat: Beat | None) -> GatewayLost:

@@ -231,3 +231,15 @@ async def test_a_start_that_is_cancelled_ends(autojump_clock: MockClock) -> None
 
     assert scope.cancelled_caught
     assert trio.current_time() - began < 100
+
+
+async def test_a_loss_that_somebody_else_has_recorded_does_not_stop_a_start(autojump_clock: MockClock) -> None:
+    log = MemoryLog()
+    await crash(log, MemoryStations(admit=AnyStation()), connect=["CP-1"])
+    dead = history(log)[0].id
+    theirs = GatewayLost(run="somebody else's", alive_at=1, listened=0.0, found_by="another")
+    log.append([seal(theirs, id=f"{dead}:lost", at=1)])
+
+    async with gateway(log) as engine:
+        assert engine.ready
+    assert kinds(log).count("gateway.lost") == 1
