@@ -37,8 +37,8 @@ from .settings import EngineSettings
 
 LOG_PATIENCE: Final = 1.0
 """Seconds between two looks at a log that cannot be written: recovery is noticed soon, and looking costs nothing."""
-UNSIGNED_PATIENCE: Final = 60.0
-"""Seconds between two looks for the secrets of a webhook that has none, or for a body that cannot be made."""
+PATIENCE: Final = 60.0
+"""Seconds between two looks for the secrets of a webhook that has none, or at a log that cannot be read."""
 
 _logger = logging.getLogger(__name__)
 
@@ -109,8 +109,6 @@ class Deliveries:
             if message.state != "pending":
                 self._lanes.forget(message.id)
         for webhook, subject in dict.fromkeys((message.webhook, message.subject) for message in messages):
-            if webhook not in self._seen:
-                self.refresh(webhook)
             self._lanes.head(webhook, subject, next(iter(owing.lane(webhook, subject)), None), now)
         self._news.set()
 
@@ -219,12 +217,7 @@ class Deliveries:
             self._lanes.head(webhook, subject, message, now)
 
     def _may_begin(self) -> bool:
-        return (
-            not self._stopping
-            and not self._mute
-            and self._lanes.unrecorded < self._settings.concurrency
-            and self._writable()
-        )
+        return not self._mute and self._lanes.unrecorded < self._settings.concurrency and self._writable()
 
     async def _wait(self) -> None:
         """Return when there may be something to begin."""
@@ -239,7 +232,15 @@ class Deliveries:
 
     async def _deliver(self, message: Owed) -> None:
         """Make one attempt at a message, and see its outcome through."""
-        attempt = await self._prepare(message)
+        try:
+            attempt = await self._prepare(message)
+        except LookupError as error:
+            reason = f"its content can no longer be made from the log: {error}"
+            _logger.error("message %s is given up: %s", message.id, reason)
+            verdict = self._lanes.give_up(message, self._clock.stepless())
+            self.tally["parked"] += 1
+            await self._settle(message, Answer(status=None, error=reason), verdict, self._now())
+            return
         if attempt is None:
             return
         at = self._now()
@@ -251,28 +252,36 @@ class Deliveries:
             due = self._now() + round(verdict.delay * 1_000_000)
             self._note(failure(message, answer, verdict, at, due))
         elif verdict.outcome != "dropped":
-            await self._record(outcome(message, answer, verdict, at), subject=message.subject)
-            self._lanes.recorded(message, self._clock.stepless())
-            self._news.set()
+            await self._settle(message, answer, verdict, at)
         if verdict.disable:
             await self._disable(message.webhook, verdict.disable, answer.status)
 
+    async def _settle(self, message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> None:
+        """Record a message's outcome, and let its lane go on."""
+        await self._record(outcome(message, answer, verdict, at), subject=message.subject)
+        self._lanes.recorded(message, self._clock.stepless())
+        self._news.set()
+
     async def _prepare(self, message: Owed) -> Attempt | None:
-        """Put together what an attempt needs; none if it cannot be made, and the message is put back."""
+        """Put together what an attempt needs; none if it cannot be made now, and the message is put back.
+
+        Raises:
+            LookupError: it can never be made.
+        """
         destination = self._owing().destination(message.webhook)
         secrets = self._secrets(message.webhook, destination)
         now = self._clock.stepless()
         if destination is None or destination.state != "active" or not secrets:
             self.refresh(message.webhook)
             if not secrets:
-                self._lanes.hold(message.webhook, now + UNSIGNED_PATIENCE, now)
+                self._lanes.hold(message.webhook, now + PATIENCE, now)
             self._lanes.put_back(message, now)
             return None
         try:
             body = await self._body(message)
-        except (LookupError, LogError) as error:
-            _logger.warning("message %s cannot be made now: %s", message.id, error)
-            self._lanes.put_back(message, now, until=now + UNSIGNED_PATIENCE)
+        except LogError as error:
+            _logger.warning("the log cannot be read for the content of message %s: %s", message.id, error)
+            self._lanes.put_back(message, now, until=now + PATIENCE)
             self._news.set()
             return None
         at = self._clock.wall() // 1_000_000

@@ -192,14 +192,21 @@ class Lanes:
         webhook = lane.webhook
         verdict = self._judge(webhook, message, answer, now)
         if verdict.outcome in ("delivered", "parked"):
-            lane.finished = (message.id, message.round)
-            self._unrecorded[message.id] = lane
-            self.forget(message.id)
+            self._finish(lane, message)
         else:
             lane.flying = None
             self._place(lane, now)
         self._offer(webhook, now)
         return verdict
+
+    def give_up(self, message: Owed, now: float) -> Verdict:
+        """Say that an attempt that had begun was not made, and that no other can ever be: the message is parked."""
+        lane = self._land(message)
+        lane.webhook.condition.breaker.abandon(message.id)
+        known = self._known(message)
+        self._finish(lane, message)
+        self._offer(lane.webhook, now)
+        return Verdict(outcome="parked", attempts=known.attempts if known else 0)
 
     def recorded(self, message: Owed, now: float) -> None:
         """Say that the outcome of a message is in the log: its lane goes on as soon as its head is another."""
@@ -279,6 +286,12 @@ class Lanes:
         lane = self._flying.pop(message.id)
         lane.webhook.flying -= 1
         return lane
+
+    def _finish(self, lane: _Lane, message: Owed) -> None:
+        """Let a lane stand until the outcome of its message is recorded."""
+        lane.finished = (message.id, message.round)
+        self._unrecorded[message.id] = lane
+        self.forget(message.id)
 
     def _place(self, lane: _Lane, now: float) -> None:
         """Put a lane where it belongs."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .events import DeliveryParked, DeliverySucceeded, Micros
 from .lanes import Verdict
 from .log import Attempted
 from .sending import Answer, Owed
+
+REASON_LIMIT: Final = 500
+"""Characters of a failure's words that are kept: part of them may be the receiver's, and they go into the log."""
 
 
 def outcome(message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> DeliverySucceeded | DeliveryParked:
@@ -31,7 +36,7 @@ def outcome(message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> Deli
         status=answer.status,
         attempted_at=at,
         latency=answer.latency,
-        reason=answer.error or f"answered {answer.status}",
+        reason=(answer.error or f"answered {answer.status}")[:REASON_LIMIT],
     )
 
 
@@ -45,5 +50,5 @@ def failure(message: Owed, answer: Answer, verdict: Verdict, at: Micros, due: Mi
         due=due,
         delay=verdict.delay,
         status=answer.status,
-        error=answer.error,
+        error=answer.error[:REASON_LIMIT],
     )

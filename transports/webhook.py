@@ -28,6 +28,8 @@ EXCERPT_LIMIT: Final = 4 * 1024
 """Bytes of it that are kept for people."""
 BODY_TIMEOUT: Final = 5.0
 """Seconds for the body once the head has told all that matters."""
+ERROR_LIMIT: Final = 300
+"""Characters of an error; h11 quotes what it cannot read, all of it."""
 INTERIM_LIMIT: Final = 8
 """Interim answers (1xx) before the final one; more are a flood."""
 READ: Final = 16 * 1024
@@ -209,7 +211,7 @@ class _Reply:
     def answer(self, at: int) -> Answer:
         return Answer(
             status=self._status,
-            error=self.error,
+            error=self.error[:ERROR_LIMIT],
             latency=trio.current_time() - self.began if self._latency is None else self._latency,
             retry_after=seconds_to_wait(self._retry_after, at),
             excerpt=self._body.decode("utf-8", "replace"),

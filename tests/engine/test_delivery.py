@@ -6,7 +6,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Any
 
 import pytest
@@ -75,8 +74,8 @@ class Receiver:
 
     def versions(self, station: str) -> list[int]:
         """The versions of a station that were accepted, in order."""
-        bodies = [json.loads(attempt.body)["data"] for attempt in self.accepted]
-        return [body["version"] for body in bodies if body["id"] == station]
+        bodies = [json.loads(attempt.body).get("data", {}) for attempt in self.accepted]
+        return [body["version"] for body in bodies if body.get("id") == station]
 
 
 class Gateway:
@@ -97,7 +96,7 @@ class Gateway:
         for recorded in self.log.read():
             self.fold.advance(recorded)
         self.writable = True
-        self.numbers = count(self.log.position + 1)
+        self.broken = False
         self.notes: list[Attempted] = []
         self.deliveries = Deliveries(
             lambda: self.fold.state(outbox),
@@ -117,7 +116,7 @@ class Gateway:
     def append(self, event: Event, subject: str = "", *, id: str | None = None, run: str = "") -> None:
         """Append, fold, tell."""
         before = self.log.position
-        id = id or f"event-{next(self.numbers)}"
+        id = id or f"event-{before + 1}"
         self.log.append([seal(event, id=id, at=self.clock.wall(), subject=subject, gateway="g", run=run)])
         for recorded in self.log.read(before):
             below = self.fold.advance(recorded)
@@ -125,9 +124,10 @@ class Gateway:
 
     async def record(self, event: Event, *, subject: str = "", id: str | None = None) -> None:
         await trio.lowlevel.checkpoint()
-        if not self.writable:
+        if self.broken or not self.writable:
             raise LogUnavailable("the disk is full")
         self.append(event, subject, id=id)
+        await wait_all_tasks_blocked()  # whoever recorded wakes after the fold, when others may have run already
 
     def note(self, attempted: Attempted) -> None:
         self.notes.append(attempted)
@@ -171,7 +171,7 @@ class Gateway:
             self.append(closed, station, run="run")
         else:
             opened = ConnectionOpened(
-                connection=f"run-{next(self.numbers)}", ping_interval=25.0, ping_timeout=20.0, silence=900.0
+                connection=f"run-{self.log.position + 1}", ping_interval=25.0, ping_timeout=20.0, silence=900.0
             )
             self.append(opened, station, run="run")
 
@@ -236,6 +236,7 @@ async def test_what_was_owed_before_the_start_is_sent(
     gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
 ) -> None:
     gateway.flip()
+    gateway.flip()
     again = Gateway(receiver, log=gateway.log)
     async with sending(again):
         await wait_all_tasks_blocked()
@@ -243,7 +244,7 @@ async def test_what_was_owed_before_the_start_is_sent(
     async with sending(again):
         await wait_all_tasks_blocked()
 
-    assert receiver.versions("CP-1") == [1], "and what has an outcome is not sent by the third"
+    assert receiver.versions("CP-1") == [1, 2], "and what has an outcome is not sent by the third"
 
 
 async def test_flips_of_a_station_arrive_in_order_one_at_a_time(
@@ -290,7 +291,7 @@ async def test_many_lanes_share_the_attempts(receiver: Receiver, autojump_clock:
 async def test_a_failing_message_holds_only_its_lane(
     gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
 ) -> None:
-    receiver.answer = lambda attempt: Answer(status=500 if b"CP-bad" in attempt.body else 200)
+    receiver.answer = lambda attempt: Answer(status=404 if b"CP-bad" in attempt.body else 200)
     async with sending(gateway):
         gateway.flip("CP-bad")
         gateway.flip("CP-bad")
@@ -299,7 +300,7 @@ async def test_a_failing_message_holds_only_its_lane(
 
     assert receiver.versions("CP-good") == [1]
     parked = [outcome for outcome in gateway.outcomes() if isinstance(outcome, DeliveryParked)]
-    assert [(outcome.attempts, outcome.reason) for outcome in parked[:1]] == [(10, "answered 500")]
+    assert [(outcome.attempts, outcome.reason) for outcome in parked[:1]] == [(10, "answered 404")]
 
 
 async def test_a_failed_attempt_is_noted_with_when_the_next_is_due(
@@ -365,6 +366,24 @@ async def test_five_days_of_failures_disable_and_enabling_resumes(
     assert receiver.versions("CP-1") == [2, 3]
 
 
+@pytest.mark.parametrize("hours_between", [7, 24])
+async def test_restarts_do_not_postpone_the_end_of_a_dead_webhook(
+    gateway: Gateway, receiver: Receiver, autojump_clock: MockClock, hours_between: int
+) -> None:
+    receiver.answer = ill
+    for n in range(4):
+        gateway.flip(f"CP-{n % 2}")
+    while trio.current_time() < 7 * DAY:
+        gateway = Gateway(receiver, log=gateway.log)
+        async with sending(gateway):
+            await trio.sleep(hours_between * HOUR)
+        gateway.flip("CP-3")
+
+    (disabled,) = gateway.log.read(kinds={WebhookDisabled.kind})
+    began = next(iter(gateway.log.read(kinds={ConnectionOpened.kind}))).at
+    assert 5 * DAY <= (disabled.at - began) / 1_000_000 <= 6.5 * DAY
+
+
 async def test_gone_twice_disables_at_once(gateway: Gateway, receiver: Receiver, autojump_clock: MockClock) -> None:
     receiver.answer = lambda attempt: Answer(status=410, error="answered 410")
     async with sending(gateway):
@@ -374,7 +393,7 @@ async def test_gone_twice_disables_at_once(gateway: Gateway, receiver: Receiver,
         await trio.sleep(2.0)
 
     assert len(receiver.attempts) == 2
-    assert gateway.fold.state(outbox).destination("w").state == "disabled"  # type: ignore[union-attr]
+    assert gateway.deliveries.health("w").state == "disabled"  # type: ignore[union-attr]
 
 
 async def test_parked_messages_come_back_by_request_in_their_place(
@@ -439,6 +458,22 @@ async def test_an_outcome_is_kept_until_the_log_can_be_written(
 
     assert [outcome.attempts for outcome in gateway.outcomes()] == [1, 1]
     assert receiver.versions("CP-1") == [1, 2]
+
+
+async def test_outcomes_that_wait_for_the_log_are_bounded(receiver: Receiver, autojump_clock: MockClock) -> None:
+    gateway = Gateway(receiver, settings=EngineSettings(concurrency=4, webhook_concurrency=4))
+    gateway.start()
+    gateway.subscribe()
+    gateway.broken = True
+    async with sending(gateway):
+        for n in range(50):
+            gateway.flip(f"CP-{n}")
+        await trio.sleep(HOUR)
+        assert len(receiver.attempts) <= 4 + 4
+        gateway.broken = False
+        await trio.sleep(MINUTE)
+
+    assert len(gateway.outcomes()) == len(receiver.attempts) == 50
 
 
 async def test_an_outcome_that_was_written_though_recording_failed_is_recorded_once(
@@ -602,7 +637,7 @@ async def test_a_forgotten_message_is_recalled_from_the_log(
     assert receiver.accepted[-1].body == receiver.accepted[0].body
 
 
-async def test_a_message_that_cannot_be_recalled_holds_its_lane_and_no_other(
+async def test_a_message_that_can_never_be_made_is_parked(
     gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
 ) -> None:
     async with sending(gateway):
@@ -610,11 +645,39 @@ async def test_a_message_that_cannot_be_recalled_holds_its_lane_and_no_other(
             message="msg_of_another_log", webhook="w", type="chargestation.online", position=1, round=1
         )
         gateway.append(request, "CP-1")
-        gateway.flip("CP-2")
-        await trio.sleep(DAY)
+        gateway.flip("CP-1")
+        await trio.sleep(1.0)
 
-    assert receiver.versions("CP-2") == [1]
-    assert len(receiver.attempts) == 1
+    parked = gateway.outcomes()[0]
+    assert isinstance(parked, DeliveryParked)
+    assert (parked.message, parked.attempts, parked.status) == ("msg_of_another_log", 0, None)
+    assert parked.reason.startswith("its content can no longer be made from the log")
+    assert receiver.versions("CP-1") == [1], "and its lane goes on"
+
+
+async def test_a_log_that_cannot_be_read_uses_up_no_attempt(
+    gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
+) -> None:
+    recalled = 0
+
+    async def unreadable_at_first(message: Owed) -> bytes:
+        nonlocal recalled
+        recalled += 1
+        if recalled < 3:
+            raise LogUnavailable("an I/O error")
+        return b"{}"
+
+    gateway.deliveries._recall = unreadable_at_first
+    async with sending(gateway):
+        request = DeliveryRequested(message="msg_old", webhook="w", type="chargestation.online", position=1, round=1)
+        gateway.append(request, "CP-1")
+        gateway.flip("CP-2")
+        await trio.sleep(1.0)
+        assert receiver.versions("CP-2") == [1]
+        await trio.sleep(HOUR)
+
+    assert [outcome.attempts for outcome in gateway.outcomes()] == [1, 1]
+    assert recalled == 3
 
 
 # --- shutdown --------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from trio.testing import MockClock
 from stationkeeper.engine.sending import Answer, Attempt
 from stationkeeper.transports import WebhookSender
 from stationkeeper.transports.receivers import IDLE_PER_ORIGIN
-from stationkeeper.transports.webhook import BODY_TIMEOUT, EXCERPT_LIMIT, INTERIM_LIMIT, seconds_to_wait
+from stationkeeper.transports.webhook import BODY_TIMEOUT, ERROR_LIMIT, EXCERPT_LIMIT, INTERIM_LIMIT, seconds_to_wait
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 SECRET, OLDER = b"0123456789abcdef01234567", b"fedcba9876543210fedcba98"
@@ -316,6 +316,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         pytest.param(answering(b"\0" * 100), "not HTTP", id="speaks nothing"),
         pytest.param(flooding(HEAD, b"x-a: " + b"a" * 1000 + b"\r\n"), "not HTTP", id="endless head"),
         pytest.param(flooding(b"HTTP/1.1 200 ", b"a" * 1000), "not HTTP", id="endless line"),
+        pytest.param(answering(HEAD + b"a" * 10_000 + b"\r\n\r\n"), "not HTTP", id="a head of nonsense"),
         pytest.param(flooding(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "interim answers", id="floods with 1xx"),
         pytest.param(
             answering(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n"), "not HTTP", id="switches protocols"
@@ -327,6 +328,7 @@ async def test_no_answer_is_a_failure_in_words(script: Script, error: str, patie
 
     assert answer.status is None
     assert not answer.accepted
+    assert len(answer.error) <= ERROR_LIMIT
     assert re.search(error, answer.error)
 
 
