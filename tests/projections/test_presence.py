@@ -333,6 +333,21 @@ def test_a_run_that_ended_because_its_gateway_started_anew_waits_for_all_that_th
     assert fold(presence, history).holding() == {"r1": 7.0}
 
 
+@pytest.mark.parametrize(("listened", "waited"), [((-5.0, 3.0), 3.0), ((1e308, 1e308), 1e15)])
+def test_odd_lengths_of_listened_time_make_no_sum_negative_or_infinite(
+    listened: tuple[float, float], waited: float
+) -> None:
+    history = History()
+    history.started("r1")
+    history.opened("a", "r1-1")
+    history.stopped("r1")
+    for n, seconds in enumerate(listened, start=2):
+        history.started(f"r{n}")
+        history.stopped(f"r{n}", listened=seconds)
+
+    assert fold(presence, history).holding() == {"r1": waited}
+
+
 def test_a_run_that_holds_nobody_any_more_is_forgotten() -> None:
     history = History()
     history.started("r1")
