@@ -24,6 +24,7 @@ sockets inherit it (socket(7))."""
 _OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE: Final = 0.1
 """Seconds to wait for a file to be closed by somebody."""
+_NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 _REMEDIES: Final = {
     errno.EADDRINUSE: "another program listens there; stop it, or choose another port (0 picks a free one)",
@@ -71,15 +72,27 @@ async def listen(address: Address) -> list[socket.socket]:
     except OSError as error:
         raise WrongSetting(f"cannot listen on {place_shown}: no such host is known ({error})") from error
     listeners: list[socket.socket] = []
-    try:
-        for family, _, _, _, place in dict.fromkeys(found[:1] if address.port == 0 else found):
+    missing: OSError | None = None
+    for family, _, _, _, place in dict.fromkeys(found):
+        try:
             listeners.append(_listener(family, place))
-    except OSError as error:
-        for listener in listeners:
-            listener.close()
-        remedy = _REMEDIES.get(error.errno or 0, "choose another address")
-        raise WrongSetting(f"cannot listen on {place_shown}: {error.strerror or error}; {remedy}") from error
+        except OSError as error:
+            if error.errno in _NOT_HERE:
+                missing = error  # a host may have an address in a family that this machine lacks
+                continue
+            for listener in listeners:
+                listener.close()
+            raise _cannot_listen(place_shown, error) from error
+        if address.port == 0:
+            break
+    if missing is not None and not listeners:
+        raise _cannot_listen(place_shown, missing) from missing
     return listeners
+
+
+def _cannot_listen(place: str, error: OSError) -> WrongSetting:
+    remedy = _REMEDIES.get(error.errno or 0, "choose another address")
+    return WrongSetting(f"cannot listen on {place}: {error.strerror or error}; {remedy}")
 
 
 def _listener(family: int, place: tuple[object, ...]) -> socket.socket:

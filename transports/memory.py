@@ -22,6 +22,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 _QUEUE: Final = 64
 """Messages that may wait in either direction."""
+_DRAIN: Final = 10.0
+"""Seconds in which messages that came before the station's end may still be handled."""
 _UNREAD_TIME: Final = 20.0
 """Seconds for which a message may wait because the station does not read."""
 
@@ -244,7 +246,7 @@ class _Line:
         self.latency = 0.0
         self.pings = 0
         self.outbox_in, self.outbox_out = trio.open_memory_channel[str](_QUEUE)
-        self._inbox_in, self._inbox_out = trio.open_memory_channel[str | Ending](_QUEUE)
+        self._inbox_in, self._inbox_out = trio.open_memory_channel[str](_QUEUE)
         self._nursery: trio.Nursery | None = None
         self._pings_under_way = 0
         """Pings written that the station has not seen."""
@@ -263,9 +265,8 @@ class _Line:
         task_status.started()
         try:
             async with trio.open_nursery() as self._nursery:
-                if self.closed is None:
-                    self._carry_pings()
-                    await self._handle(on_message)
+                self._carry_pings()
+                await self._handle(on_message)
                 self._nursery.cancel_scope.cancel()
         except* Exception:
             _LOG.exception("serving %r failed", connection.station)
@@ -278,10 +279,15 @@ class _Line:
         """Something of the station reaches the gateway: a message, its end, or bytes that are neither."""
         if self.closed is not None:
             return
-        if not isinstance(what, Ending) or what.side == "station":
-            self.connection.heard()
+        if isinstance(what, Ending):
+            if what.side == "station":
+                self.connection.heard()
+            self._end(what, Closed(what.code if what.side == "station" else None, what.reason), drain=True)
+            return
+        self.connection.heard()
         if what is None:
             return
+        self.connection.received += 1
         try:
             self._inbox_in.send_nowait(what)
         except trio.WouldBlock:
@@ -303,30 +309,38 @@ class _Line:
         return not self.vanished and any(arrival <= now for arrival in self._unread)
 
     def drop(self, code: int, reason: str, *, abort: bool) -> None:
-        self._close(Closed(None) if abort else Closed(code, reason))
+        self._close(Closed(None) if abort else Closed(code, reason), drain=False)
 
     async def send(self, text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        try:
+            self.outbox_in.send_nowait(text)
+        except trio.WouldBlock:
+            await self._send_when_it_reads(text)
+        except trio.ClosedResourceError:
+            raise self._broken() from None
+        self.connection.sent += 1
+
+    async def _send_when_it_reads(self, text: str) -> None:
         try:
             with trio.move_on_after(_UNREAD_TIME) as patience:
                 await self.outbox_in.send(text)
         except trio.ClosedResourceError:
-            raise trio.BrokenResourceError(f"the connection of {self.connection.station} has ended") from None
+            raise self._broken() from None
         if patience.cancelled_caught:
             self._end(Ending(side="gateway", cause="slow_reader"), Closed(None))
-            raise trio.BrokenResourceError(f"{self.connection.station} does not read")
-        self.connection.sent += 1
+            raise self._broken()
+
+    def _broken(self) -> trio.BrokenResourceError:
+        return trio.BrokenResourceError(f"the connection of {self.connection.station} has ended")
 
     # -----------------------------------------------------------------------------------------------------------------
 
     async def _handle(self, on_message: OnMessage | None) -> None:
-        async for what in self._inbox_out:
-            if isinstance(what, Ending):
-                self._end(what, Closed(what.code if what.side == "station" else None, what.reason))
-                return
-            self.connection.received += 1
+        async for text in self._inbox_out:
             if on_message is not None:
                 try:
-                    await on_message(self.connection, what)
+                    await on_message(self.connection, text)
                 except trio.BrokenResourceError:
                     if self.closed is None:
                         raise
@@ -351,17 +365,20 @@ class _Line:
         if not self.vanished:
             self.connection.heard()
 
-    def _end(self, ending: Ending, closed: Closed) -> None:
+    def _end(self, ending: Ending, closed: Closed, *, drain: bool = False) -> None:
         self.connection.ended(ending)
-        self._close(closed)
+        self._close(closed, drain=drain)
 
-    def _close(self, closed: Closed) -> None:
-        if self.closed is None:
-            self.closed = closed
-            self.outbox_in.close()
-            if self._nursery is not None:
-                self._nursery.cancel_scope.cancel()
-            self._tell()
+    def _close(self, closed: Closed, *, drain: bool) -> None:
+        """End it; with *drain* what came before may still be handled, for a while."""
+        if self.closed is not None:
+            return
+        self.closed = closed
+        self.outbox_in.close()
+        self._inbox_in.close()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.deadline = trio.current_time() + (_DRAIN if drain else 0)
+        self._tell()
 
     def _tell(self) -> None:
         self.changed.set()

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
+from math import inf
 from typing import Final
 
 import trio
@@ -18,9 +19,10 @@ from attrs import evolve
 
 from ..engine.stations import Door
 from .admission import Admit
+from .bounds import Bounds, Suspects
 from .listening import accept_from, listen, parse_address, shown
-from .peer import OnMessage, Peer, Terms
-from .wire import Bounds, Suspects
+from .peer import OnMessage, Peer
+from .visit import Etiquette, Patience
 
 _CROWDED: Final = 1.0
 """Seconds that a handshake may be silent while `max_handshakes` are under way: a station's request comes at once."""
@@ -57,21 +59,22 @@ class WebSocketStations:
         bounds: Bounds | None = None,
     ) -> None:
         self._address = parse_address(listen)
-        self._terms = Terms(
+        self._etiquette = Etiquette(
             admit=admit,
-            on_message=on_message,
             path="/" + path.strip("/"),
             tls=tls,
-            suspects=Suspects(evolve(bounds or Bounds(), message=max_message)),
-            handshake=self._handshake,
+            max_message=max_message,
+            patience=self._patience,
         )
+        self._on_message = on_message
+        self._suspects = Suspects(evolve(bounds or Bounds(), message=max_message))
         self._handshake_timeout = handshake_timeout
         self._max_handshakes = max_handshakes
         self._public_url = public_url
         self._listeners: list[socket.socket] = []
         self._accepting = trio.CancelScope()
         self._serving = False
-        self._undecided: dict[trio.CancelScope, float] = {}
+        self._undecided: dict[Patience, None] = {}
         self._decided = trio.Event()
 
     @property
@@ -81,17 +84,17 @@ class WebSocketStations:
 
     async def bind(self) -> str:
         self._listeners = await listen(self._address)
-        scheme = "ws" if self._terms.tls is None else "wss"
-        return self._public_url or f"{scheme}://{self.addresses[0]}{self._terms.path.rstrip('/')}"
+        scheme = "ws" if self._etiquette.tls is None else "wss"
+        return self._public_url or f"{scheme}://{self.addresses[0]}{self._etiquette.path.rstrip('/')}"
 
     async def serve(self, door: Door) -> None:
         self._serving = True
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._terms.suspects.sweep)
+            nursery.start_soon(self._suspects.sweep)
             async with trio.open_nursery() as peers:
 
                 def welcome(sock: socket.socket, remote: str) -> None:
-                    peers.start_soon(Peer(self._terms, door, sock, remote).attend)
+                    peers.start_soon(Peer(self._etiquette, self._suspects, self._on_message, door, sock, remote).attend)
 
                 try:
                     with self._accepting:
@@ -113,23 +116,24 @@ class WebSocketStations:
         self._listeners = []
 
     @contextmanager
-    def _handshake(self) -> Generator[trio.CancelScope]:
+    def _patience(self) -> Generator[Patience]:
         """Bound the time of one handshake, and count it until it is decided."""
         with trio.move_on_after(self._handshake_timeout) as scope:
-            self._undecided[scope] = trio.current_time()
+            patience = Patience(scope)
+            self._undecided[patience] = None
             try:
-                yield scope
+                yield patience
             finally:
-                del self._undecided[scope]
+                del self._undecided[patience]
                 self._decided.set()
 
     async def _room(self) -> None:
         """Wait until one more handshake may begin; a stranger that says nothing makes room for one."""
         while len(self._undecided) >= self._max_handshakes:
-            oldest, began = next(iter(self._undecided.items()))
             self._decided = trio.Event()
-            with trio.move_on_at(began + _CROWDED) as patience:
+            silent = next((patience for patience in self._undecided if patience.silent), None)
+            with trio.CancelScope(deadline=inf if silent is None else silent.began + _CROWDED) as waiting:
                 await self._decided.wait()
-            if patience.cancelled_caught:
-                oldest.cancel()
+            if waiting.cancelled_caught and silent is not None:
+                silent.scope.cancel()
                 await self._decided.wait()

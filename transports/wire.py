@@ -2,8 +2,9 @@
 
 Theory of operation. The library reads and writes through a `Wire` and believes it owns the socket; it does not:
 
-* Every inbound byte is noted on its way to the library (`heard`), also those of pings and pongs, which the library
-  answers or drops in silence.
+* Every inbound byte is noted on its way to the library (`Owner.heard`), also those of pings and pongs, which the
+  library answers or drops in silence.
+* The end is noted where it is met (`Owner.ended`), not when somebody next asks the library for a message.
 * What cannot be written at once waits in one buffer, in order. A ping or a Close is put behind whatever frame is
   being written, never into it, and a sender that is cancelled leaves no half frame behind.
 * Closing is ours. After it has failed the library closes its stream without a Close frame; here that only ends its
@@ -17,59 +18,36 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
-from attrs import frozen
 
 from ..engine.stations import Ending
 from .admission import Certificate
+from .bounds import Suspects
 from .frames import Meter, is_close
 
 _WOULD_BLOCK: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_LOST: Final = Ending(side="network", cause="network_lost")
 _RST_ON_CLOSE: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 """SO_LINGER with a time of 0: what is unsent is thrown away, and the peer gets a reset (socket(7))."""
 
 
-@frozen(kw_only=True)
-class Bounds:
-    """What one peer may cost."""
+class Owner(Protocol):
+    """Whoever a wire belongs to. It is told at once, from within reads and writes, and must not wait."""
 
-    message: int = 64 * 1024
-    """Bytes of a message."""
-    frame_time: float = 30.0
-    """Seconds from a frame's first byte to its last."""
-    message_time: float = 60.0
-    """Seconds from a message's first byte to its last."""
-    unread: int = 256 * 1024
-    """Bytes handed to us for a station that does not read them."""
-    unread_time: float = 20.0
-    """Seconds for which bytes may wait because the station does not read."""
-    waiting: int = 64
-    """Messages of a station that wait to be handled. OCPP allows one unanswered call in each direction."""
-    sweep: float = 1.0
-    """Seconds between two looks at what has begun and not ended."""
+    def heard(self, messages: int) -> None:
+        """Bytes came; with them the peer has sent so many whole messages."""
+        ...
 
+    def ended(self, ending: Ending) -> None:
+        """The connection has ended: the peer or the network ended it, or the peer may cost no more."""
+        ...
 
-class Suspects:
-    """The wires on which something has begun and not ended, and the one sweep that looks after all of them.
-
-    An idle wire is not among them, so that a fleet of silent stations costs the sweep nothing.
-    """
-
-    def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self.wires: set[Wire] = set()
-
-    async def sweep(self) -> None:
-        """Look for frames, messages and writes that take too long, until cancelled."""
-        while True:
-            await trio.sleep(self.bounds.sweep)
-            now = trio.current_time()
-            for wire in tuple(self.wires):
-                wire.check(now)
+    def library_closed(self) -> None:
+        """The library would close its stream now."""
+        ...
 
 
 class Wire(trio.abc.Stream):
@@ -82,6 +60,7 @@ class Wire(trio.abc.Stream):
         "_frames",
         "_gate",
         "_head",
+        "_hung_up",
         "_message_at",
         "_mute",
         "_out",
@@ -90,28 +69,18 @@ class Wire(trio.abc.Stream):
         "_suspects",
         "_tls",
         "_waits_since",
-        "cancel",
         "close_seen",
-        "ending",
         "handled",
-        "heard",
         "meter",
-        "refused",
+        "owner",
         "sock",
     )
 
-    def __init__(self, sock: socket.socket, suspects: Suspects) -> None:
+    def __init__(self, sock: socket.socket, suspects: Suspects, owner: Owner) -> None:
         self.sock = sock
-        self.cancel: Callable[[], object] = _nothing
-        """Cancels all that is done for this peer."""
-        self.heard: Callable[[], None] = _nothing
-        """Told of every inbound byte."""
-        self.ending: Ending | None = None
-        """How we ended it, if we did."""
+        self.owner = owner
         self.close_seen = False
         """Whether the library answered a Close frame of the peer."""
-        self.refused = False
-        """Whether the library answered the request with a refusal of its own."""
         self.meter = Meter()
         self.handled = 0
         """Messages that were fetched from the library."""
@@ -128,6 +97,7 @@ class Wire(trio.abc.Stream):
         self._sending = False
         self._stopped = False
         self._mute = False
+        self._hung_up = False
         self._broken = False
 
     # --- the handshake ------------------------------------------------------------------------------------------------
@@ -174,8 +144,8 @@ class Wire(trio.abc.Stream):
             self._gate.set()
             self._gate = None
 
-    def break_off(self) -> None:
-        """Write nothing more: the TLS handshake failed, and OpenSSL has said so to the peer."""
+    def mute(self) -> None:
+        """Write nothing more, whoever asks."""
         self._mute = True
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -216,11 +186,15 @@ class Wire(trio.abc.Stream):
         if self._early:
             data, self._early = self._early, b""
         else:
-            data = await self.receive(max_bytes or 4096)
-        if data:
-            self.heard()
-            if not self._measure(data):
-                raise trio.BrokenResourceError
+            try:
+                data = await self.receive(max_bytes or 4096)
+            except trio.BrokenResourceError:
+                self.owner.ended(_LOST)
+                raise
+        if not data:
+            self.owner.ended(_LOST)
+        elif not self._measure(data):
+            raise trio.BrokenResourceError
         return data
 
     def look(self) -> bool:
@@ -246,13 +220,15 @@ class Wire(trio.abc.Stream):
     def _measure(self, data: bytes) -> bool:
         """Follow the frames in *data*; return False if the peer has to go because of them."""
         meter, bounds = self.meter, self._suspects.bounds
-        if not meter.feed(data, bounds.message):
+        fits = meter.feed(data, bounds.message)
+        self.owner.heard(meter.messages)
+        if not fits:
             reason = f"a message has at most {bounds.message} bytes"
-            self.end(Ending(side="gateway", cause="message_too_big", code=1009, reason=reason))
+            self.owner.ended(Ending(side="gateway", cause="message_too_big", code=1009, reason=reason))
             return False
         if meter.messages - self.handled > bounds.waiting:
             reason = f"more than {bounds.waiting} messages wait to be handled"
-            self.end(Ending(side="gateway", cause="overrun", code=1008, reason=reason))
+            self.owner.ended(Ending(side="gateway", cause="overrun", code=1008, reason=reason))
             return False
         if meter.in_frame or meter.in_message or self in self._suspects.wires:
             self._note_begun()
@@ -279,9 +255,11 @@ class Wire(trio.abc.Stream):
         Raises:
             trio.BrokenResourceError: the connection is lost.
         """
-        if self._gate is None and data and is_close(data):
+        if self._gate is None and is_close(data):
             self.close_seen = True
-        self.write(data)
+            self.write_last(data)
+        else:
+            self.write(data)
         try:
             self._sending = True
             while self._out and not self._broken:
@@ -302,7 +280,12 @@ class Wire(trio.abc.Stream):
             if not self._sending:  # a sender that waits goes on with this as well, once the socket takes much again
                 self.flush()
 
-    def write_last(self, data: bytes) -> None:
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait because the peer does not read."""
+        return len(self._out)
+
+    def write_last(self, data: bytes | bytearray | memoryview) -> None:
         """Write *data*, and nothing after it."""
         self.write(data)
         self._mute = True
@@ -332,16 +315,8 @@ class Wire(trio.abc.Stream):
     async def aclose(self) -> None:
         """End the library's reading. The socket stays ours: see `linger`."""
         self._stopped = True
-        if self._gate is not None:  # it closes in the handshake only after it has refused the request
-            self.refused = True
-            self.cancel()
+        self.owner.library_closed()
         await trio.lowlevel.checkpoint()
-
-    def end(self, ending: Ending) -> None:
-        """End this connection for the peer's fault, unless it is ending already."""
-        if self.ending is None:
-            self.ending = ending
-        self.cancel()
 
     def check(self, now: float) -> None:
         """End this connection if something on it takes too long."""
@@ -350,33 +325,33 @@ class Wire(trio.abc.Stream):
             self.flush()
         if _older(self._waits_since, now - bounds.unread_time):
             reason = f"nothing was read for {bounds.unread_time:g} s"
-            self.end(Ending(side="gateway", cause="slow_reader", reason=reason))
+            self.owner.ended(Ending(side="gateway", cause="slow_reader", reason=reason))
         elif _older(self._begun_at, now - bounds.frame_time) and not self.look():
             reason = f"a frame must be complete within {bounds.frame_time:g} s"
-            self.end(Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason))
+            self.owner.ended(Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason))
         elif _older(self._message_at, now - bounds.message_time) and not self.look():
             reason = f"a message must be complete within {bounds.message_time:g} s"
-            self.end(Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason))
+            self.owner.ended(Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason))
+
+    def hang_up(self) -> None:
+        """Close our side, now: after this nothing is written."""
+        if self._hung_up:
+            return
+        self.flush()
+        self._mute = self._hung_up = True
+        with suppress(OSError, ValueError):
+            if isinstance(self.sock, ssl.SSLSocket):
+                self.sock.unwrap()
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
 
     async def linger(self, seconds: float) -> None:
         """Close our side, and wait at most so long for the peer's: unread bytes would turn our end into a reset,
         which may overtake our last frame (RFC 9112, 9.6)."""
-        self.flush()
-        try:
-            if isinstance(self.sock, ssl.SSLSocket):
-                self._say_tls_is_over(self.sock)
-            self.sock.shutdown(socket.SHUT_WR)
-            with trio.move_on_after(seconds):
-                while await _receive_raw(self.sock):
-                    pass
-        except OSError:
-            pass  # it is gone already
-
-    def _say_tls_is_over(self, sock: ssl.SSLSocket) -> None:
-        try:
-            sock.unwrap()
-        except (*_WOULD_BLOCK, ValueError):
-            pass
+        self.hang_up()
+        with suppress(OSError), trio.move_on_after(seconds):
+            while await _receive_raw(self.sock):
+                pass
 
     def abort(self) -> None:
         """See that closing throws away what is unsent, and tells a peer that still listens by a reset."""
@@ -409,7 +384,3 @@ async def _receive_raw(sock: socket.socket) -> bytes:
 
 def _older(since: float | None, limit: float) -> bool:
     return since is not None and since < limit
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -283,9 +283,27 @@ class StationConformance(ABC):
             for number in range(5):
                 await caller.send(str(number))
             await caller.close(1000, "")
-            await stage.ended("CP-1")
+            await _until(lambda: len(handled) == 5)
 
             assert handled == ["0", "1", "2", "3", "4"]
+            assert (await stage.ended("CP-1")).received == 5
+
+    @_scenario
+    async def test_an_end_is_recorded_at_once_whatever_is_being_handled(self) -> None:
+        async def never(connection: Connection, text: str) -> None:
+            await trio.sleep_forever()
+
+        async with self.stage(never) as stage:
+            for end, station in ("close", "CP-1"), ("lose", "CP-2"):
+                caller = await stage.dial(station)
+                await caller.send("handled for ever")
+                began = trio.current_time()
+                await (caller.close(1000, "") if end == "close" else caller.lose())
+                closed = await stage.ended(station)
+
+                assert closed.cause == ("station_closed" if end == "close" else "network_lost")
+                assert closed.received == 1
+                assert trio.current_time() - began < 5
 
     @_scenario
     async def test_sending_after_the_end_is_an_error(self) -> None:
@@ -298,6 +316,27 @@ class StationConformance(ABC):
             assert connection is not None
             with pytest.raises(trio.BrokenResourceError):
                 await connection.send("too late")
+
+    @_scenario
+    async def test_a_sender_that_waits_is_released_by_the_end(self) -> None:
+        async with self.stage(liveness=_UNWATCHED) as stage, trio.open_nursery() as nursery:
+            caller = await stage.dial("CP-1")
+            caller.vanish()
+            connection = stage.engine.connection("CP-1")
+            assert connection is not None
+            released = trio.Event()
+
+            async def send() -> None:
+                try:
+                    while True:
+                        await connection.send("x" * 32_000)
+                except trio.BrokenResourceError:
+                    released.set()
+
+            nursery.start_soon(send)
+            await _until(lambda: connection.sent > 0)
+            stage.engine.drop("CP-1")
+            await released.wait()
 
     @_scenario
     async def test_a_fault_of_the_message_handler_ends_its_connection_alone(self) -> None:

@@ -23,7 +23,7 @@ from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, Even
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import Connection
 from stationkeeper.transports import AnyStation, WebSocketStations
-from stationkeeper.transports.wire import Bounds
+from stationkeeper.transports.bounds import Bounds
 
 UNWATCHED = EngineSettings(liveness=Liveness(ping_interval=0, ping_timeout=0, silence=0))
 SHORT = Bounds(frame_time=0.3, message_time=0.6, unread_time=0.5, sweep=0.05)

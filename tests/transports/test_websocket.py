@@ -18,7 +18,7 @@ from stationkeeper.engine.testing.stations import (
     TurnedAway,
 )
 from stationkeeper.transports import Knock, Refusal, WebSocketStations, Welcome
-from stationkeeper.transports.wire import Bounds
+from stationkeeper.transports.bounds import Bounds
 
 SHORT = Bounds(frame_time=0.5, message_time=1.0, unread_time=0.5, sweep=0.05)
 
