@@ -57,7 +57,7 @@ def page_of_ids(ids: Iterable[str], cursor: str | None, limit: int) -> tuple[lis
         Invalid: it is no cursor of ours.
     """
     after = _read_cursor(cursor) if cursor else ""
-    found = nsmallest(limit + 1, (id for id in ids if id > after))
+    found = nsmallest(limit + 1, [id for id in ids if id > after])
     return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
 
 

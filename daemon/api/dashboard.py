@@ -59,7 +59,7 @@ class Dashboard:
     # --- the fleet ---------------------------------------------------------------------------------------------------
 
     def fleet(self, request: Request) -> dict[str, Any]:
-        """Return what the list of the fleet shows."""
+        """Return what the list of the fleet shows, as of the roll's last look."""
         show, wanted = request.query_params.get("show", ""), request.query_params.get("q", "")[:100]
         show = show if show in FILTERS else ""
         ids = self.roll.ids(show, wanted)
@@ -68,7 +68,7 @@ class Dashboard:
         number = min(max(int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else 1, 1), pages)
         rows = [row_of(self.engine, id) for id in ids[(number - 1) * PAGE : number * PAGE]]
         return {"show": show, "wanted": wanted, "rows": rows, "found": len(ids), "page": number, "pages": pages,
-                "counts": self.roll.counts(), **self._status()}  # fmt: skip
+                "counts": self.roll.counts, **self._status()}  # fmt: skip
 
     def fleet_parts(self, request: Request) -> Parts:
         """Return the parts of the fleet's page; as long as the same stations are on it, a part for each."""
@@ -131,7 +131,9 @@ class Dashboard:
     async def _follow(self, look: Callable[[], Parts], push: Push) -> None:
         shown: dict[str, Hashable] = {}
         while True:
-            position, parts = self.engine.position, look()
+            position = self.engine.position
+            await self.roll.look()
+            parts = look()
             changed = {name: await part.render() for name, part in parts.items() if shown.get(name, _NEVER) != part.key}
             if "list" in changed:  # and the rows in it
                 changed = {name: html for name, html in changed.items() if not name.startswith("station ")}
@@ -139,7 +141,7 @@ class Dashboard:
                 await push(sse_event(_encode(changed), event="parts"))
             shown = {name: part.key for name, part in parts.items()}
             await trio.sleep(GATHER)
-            with trio.move_on_after(LOOK):
+            with trio.move_on_after(GATHER if self.roll.stale else LOOK):
                 await self.engine.beyond(position)
 
 
@@ -160,6 +162,7 @@ def dashboard(engine: Engine, tokens: Tokens) -> APIRouter:
 
     @router.get("/")
     async def fleet(request: Request) -> Response:
+        await pages.roll.look()
         live = "/live/fleet?" + request.url.query
         return render_page("fleet.html", request, live=live, login=tokens.checked, **pages.fleet(request))
 

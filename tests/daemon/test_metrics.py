@@ -83,6 +83,8 @@ async def test_no_peer_can_make_a_series() -> None:
 async def test_the_dashboard_counts_as_the_metrics_do() -> None:
     async with open_office() as office:
         await office.stations.connect("CP-7")
-        said, counts = await numbers(office), Roll(office.engine).counts()
+        roll = Roll(office.engine)
+        await roll.look()
+        said, counts = await numbers(office), roll.counts
 
     assert (counts.online, counts.all) == (said["stationkeeper_stations_online"], said["stationkeeper_stations_known"])
