@@ -35,6 +35,11 @@ def _path_prefix(value: str) -> str | None:
     return None if value.startswith("/") and "?" not in value and "#" not in value else 'a path, e.g. "/ocpp"'
 
 
+def _station_url(value: str | None) -> str | None:
+    right = value is None or value.startswith(("ws://", "wss://"))
+    return None if right else 'a WebSocket URL without the station id, e.g. "wss://ocpp.example.com/ocpp"'
+
+
 def _only_false(value: bool) -> str | None:
     return "false: this release does not read the PROXY protocol yet" if value else None
 
@@ -65,6 +70,12 @@ class StationsSection:
         reason="this machine alone, until someone decides otherwise",
     )
     path: str = setting("/ocpp", unit="URL path", reason="the station's id follows it", check=_path_prefix)
+    public_url: str | None = setting(
+        None,
+        unit="URL",
+        reason="where stations dial in, if that is not where we listen: behind a proxy that ends TLS, say",
+        check=_station_url,
+    )
     max_connections: int = setting(
         EngineSettings().max_connections,
         unit="stations",

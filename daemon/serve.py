@@ -88,6 +88,7 @@ class Daemon:
             admit=self._admission,
             on_message=Responder(now=SystemClock().wall).respond,
             path=stations.path,
+            public_url=stations.public_url,
             tls=None if self._tls is None else self._tls.context,
             max_message=stations.max_message,
             handshake_timeout=stations.handshake_timeout,
@@ -116,6 +117,7 @@ class Daemon:
                     await self._serve_log(front, server)
                     front.app = None
                     server.stop(HTTP_LAST_WORDS)
+                    await server.ended.wait()
                 nursery.cancel_scope.cancel()
 
     async def _serve_log(self, front: Front, server: HttpServer) -> None:

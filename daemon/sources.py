@@ -226,6 +226,12 @@ def _optional_path(value: object, _: object) -> Path | None:
     return None if value is None or value == "" else _path(value, None)
 
 
+def _optional_text(value: object, _: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("text in quotes")
+    return value or None
+
+
 def _one_of(value: object, wanted: Any) -> object:
     allowed = get_args(wanted)
     if value not in allowed:
@@ -252,6 +258,7 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(Address, lambda value, _: parse_address(value))
     converter.register_structure_hook(Path, _path)
     converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (Path, NoneType), _optional_path)
+    converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (str, NoneType), _optional_text)
     converter.register_structure_hook_func(lambda wanted: _origin(wanted) is Literal, _one_of)
     converter.register_structure_hook_func(lambda wanted: _origin(wanted) is tuple, _tuple)
     return converter

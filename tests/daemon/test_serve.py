@@ -474,7 +474,11 @@ def test_systemd_is_told(tmp_path: Path) -> None:
 
 
 def test_the_start_says_how_stations_are_watched(tmp_path: Path) -> None:
-    environ = {"STATIONKEEPER_LIVENESS_PING_INTERVAL": "7s", "STATIONKEEPER_GATEWAY_NAME": "north"}
+    environ = {
+        "STATIONKEEPER_LIVENESS_PING_INTERVAL": "7s",
+        "STATIONKEEPER_GATEWAY_NAME": "north",
+        "STATIONKEEPER_STATIONS_PUBLIC_URL": "wss://ocpp.example.com/ocpp",
+    }
     with serving(tmp_path, environ=environ) as served:
         served.ready()
         served.stop()
@@ -483,3 +487,4 @@ def test_the_start_says_how_stations_are_watched(tmp_path: Path) -> None:
 
     assert isinstance(event, GatewayStarted)
     assert (event.ping_interval, started.gateway) == (7, "north")
+    assert event.public_url == "wss://ocpp.example.com/ocpp"

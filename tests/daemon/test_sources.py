@@ -107,6 +107,8 @@ def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_ov
         ('[webhooks]\nretry = "5s"', "a list"),
         ('[stations]\nsecurity = "open"', '"basic" or "none"'),
         ('[stations]\npath = "ocpp"', "a path"),
+        ('[stations]\npublic_url = "https://x"', "a WebSocket URL"),
+        ("[stations]\npublic_url = 1", "text in quotes"),
         ('[log]\nurl = ""', "not empty"),
         ("[webhook]", r"write \[\[webhook\]\]"),
         ('[[webhook]]\nname = "a"\nurl = "https://x"', "lacks secret_file"),
