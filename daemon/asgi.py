@@ -83,6 +83,7 @@ async def serve_http(
     try:
         await server.run(task_status)
     finally:
+        server.ended.set()
         for listener in listeners:
             listener.socket.close()
 
@@ -95,6 +96,8 @@ class HttpServer:
         self.bounds = bounds
         self.address: tuple[str, int] = listeners[0].socket.getsockname()[:2]
         self.stopping = False
+        self.ended = trio.Event()
+        """Set when the last request has been answered, or cut off, after `stop`."""
         self._listeners = listeners
         self._conversations: set[_Conversation] = set()
         self._accepting = trio.CancelScope()
@@ -112,7 +115,10 @@ class HttpServer:
         return len(self._conversations)
 
     def stop(self, within: float = 5.0) -> None:
-        """Take no more requests; let those in flight end *within* so many seconds; end open streams now."""
+        """Take no more requests; let those in flight end *within* so many seconds; end open streams now.
+
+        It returns at once; `ended` tells when that is done.
+        """
         self.stopping = True
         self._answering.deadline = min(self._answering.deadline, trio.current_time() + within)
         self._accepting.cancel()
