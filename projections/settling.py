@@ -90,7 +90,7 @@ def _apply(settling: Settling, recorded: Recorded, event: Event, below: Below) -
     return new
 
 
-settling: Final = Projection(
+settling: Projection[Settling, Unsettled] = Projection(
     name="settling",
     version=1,
     kinds=presence.kinds | {StationSettled.kind},
