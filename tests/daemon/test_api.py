@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from office import Office, open_office

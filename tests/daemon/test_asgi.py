@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -275,6 +277,46 @@ async def test_a_reader_that_does_not_read_is_given_up() -> None:
 
     async with serving(floods, QUICK) as server, await dial(server, ASK):
         await ended.wait()
+
+
+@contextmanager
+def no_file_descriptors() -> Iterator[None]:
+    """Let this process open no more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_running_out_of_file_descriptors_costs_peers_time_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as server:
+        clients = [trio.socket.socket() for _ in range(3)]
+        with no_file_descriptors():
+            for client in clients:
+                await client.connect(server.address)
+            while not caplog.records:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+
+        for client in clients:
+            with client:
+                await client.send(LAST)
+                assert b"GET /x 0" in await client.recv(1000)
+
+    assert "cannot accept" in caplog.text
+
+
+async def test_the_head_of_an_endless_stream_can_be_asked_for() -> None:
+    async with serving(stream_until_gone) as server:
+        text = await said(server, ASK.replace(b"GET", b"HEAD") + LAST.replace(b"GET", b"HEAD"))
+
+    assert text.count(b"HTTP/1.1 200") == 2
+    assert b"hello" not in text
 
 
 @pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1:99999", "203.0.113.7:80"])
