@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from strategies import arbitrary_histories, histories, legal_histories
 
 from stationkeeper.engine.entry import Recorded
-from stationkeeper.engine.fold import Projection
+from stationkeeper.engine.fold import Projection, fold
 from stationkeeper.engine.testing.projections import check_elsewhere, check_projection, check_pure
 from stationkeeper.projections import outbox, presence, registry, settling, webhooks
 
@@ -39,6 +39,22 @@ def test_a_legal_history_is_folded_alike_at_once_and_from_any_snapshot(
 @given(history=histories(60))
 def test_hash_seed_zone_and_locale_change_no_byte(projection: Projection[Any, Any], history: list[Recorded]) -> None:
     check_elsewhere(f"stationkeeper.projections:{projection.name}", history)
+
+
+def contents(state: object) -> object:
+    """Return all that a state holds, so that two of them can be compared."""
+    if isinstance(state, dict):
+        return {key: contents(value) for key, value in state.items()}
+    return {name: contents(value) for name, value in vars(state).items()} if hasattr(state, "__dict__") else state
+
+
+@ALL
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(history=histories())
+def test_a_snapshot_keeps_all_that_there_is(projection: Projection[Any, Any], history: list[Recorded]) -> None:
+    state = fold(projection, history)
+
+    assert contents(projection.load(projection.dump(state))) == contents(state)
 
 
 def test_importing_the_projections_brings_in_no_loop_no_database_and_no_network() -> None:
