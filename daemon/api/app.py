@@ -39,11 +39,11 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
     # FastAPI asks this method for its document.
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     for router in (
-        history(engine),
         chargestations(engine, registrar),
         subscriptions(engine, registrar),
         requests_of_webhooks(engine, registrar),
         messages(engine, registrar),
+        history(engine),
         health(engine, Metrics(engine)),
         documentation(app),
         dashboard(engine, tokens),

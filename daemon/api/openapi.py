@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
@@ -33,6 +34,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document["paths"] = {path.replace(":id}", "}"): routes for path, routes in document["paths"].items()}
         for operation in _operations(document):
             operation["responses"].pop("422", None)
+            for status, answer in operation["responses"].items():
+                answer["description"] = HTTPStatus(int(status)).phrase
             operation["responses"]["default"] = _PROBLEM
         for unused in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(unused, None)

@@ -30,7 +30,14 @@ def _environment() -> Environment:
     )
     filters: dict[str, Any] = environment.filters
     filters.update(
-        encoded=encoded, instant=rfc3339, clock=clock, ago=ago, duration=duration, count=count, number=number
+        encoded=encoded,
+        instant=rfc3339,
+        clock=clock,
+        ago=ago,
+        duration=duration,
+        count=count,
+        number=number,
+        prose=prose,
     )
     names: dict[str, Any] = environment.globals
     names.update(style=_asset("dashboard.css"), script=_asset("dashboard.js"))
@@ -39,6 +46,14 @@ def _environment() -> Environment:
 
 def _asset(name: str) -> Markup:
     return Markup((_HOME / "static" / name).read_text(encoding="utf-8"))
+
+
+def prose(text: str) -> Markup:
+    """Return a text in which what stands between backticks is code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    )
 
 
 def render(template: str, **values: Any) -> str:
