@@ -59,21 +59,21 @@ class Deliveries:
     """How one attempt is made."""
     _record_event: Record = field(alias="record", kw_only=True)
     """Appends an event, and returns once it is durable and folded."""
-    _note: Callable[[Attempted], None] = field(kw_only=True)
+    _note: Callable[[Attempted], None] = field(alias="note", kw_only=True)
     """Keeps telemetry of a failed attempt beside the log; it must not block."""
-    _secret: Callable[[str], bytes | None] = field(kw_only=True)
+    _secret: Callable[[str], bytes | None] = field(alias="secret", kw_only=True)
     """Returns a signing secret by its id; none if there is no such secret."""
-    _recall: Callable[[Owed], Awaitable[bytes]] = field(kw_only=True)
+    _recall: Callable[[Owed], Awaitable[bytes]] = field(alias="recall", kw_only=True)
     """Makes the body of a message so old that the projection no longer has it; may raise LookupError."""
-    _writable: Callable[[], bool] = field(kw_only=True)
+    _writable: Callable[[], bool] = field(alias="writable", kw_only=True)
     """Whether the log can be written now."""
-    _clock: Clock = field(kw_only=True)
-    _now: Callable[[], Micros] = field(kw_only=True)
+    _clock: Clock = field(alias="clock", kw_only=True)
+    _now: Callable[[], Micros] = field(alias="now", kw_only=True)
     """The time that an event of this moment would bear."""
-    _settings: EngineSettings = field(kw_only=True, factory=EngineSettings)
+    _settings: EngineSettings = field(alias="settings", kw_only=True, factory=EngineSettings)
     _attempts: Mapping[str, Attempted] = field(alias="attempts", kw_only=True, factory=dict[str, Attempted])
     """What the log knows of failed attempts (`Log.attempts`)."""
-    _mute: bool = field(kw_only=True, default=False)
+    _mute: bool = field(alias="mute", kw_only=True, default=False)
 
     tally: Counter[str] = field(init=False, factory=Counter[str])
     """Since this process began: `attempts`, of which `succeeded`, `failed`, `parked`; webhooks `disabled`; attempts not
@@ -109,6 +109,8 @@ class Deliveries:
             if message.state != "pending":
                 self._lanes.forget(message.id)
         for webhook, subject in dict.fromkeys((message.webhook, message.subject) for message in messages):
+            if webhook not in self._seen:
+                self.refresh(webhook)  # from before this run, and owed nothing until now
             self._lanes.head(webhook, subject, next(iter(owing.lane(webhook, subject)), None), now)
         self._news.set()
 

@@ -247,6 +247,17 @@ async def test_what_was_owed_before_the_start_is_sent(
     assert receiver.versions("CP-1") == [1, 2], "and what has an outcome is not sent by the third"
 
 
+async def test_a_webhook_that_was_owed_nothing_at_the_start_is_sent_what_comes_later(
+    gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
+) -> None:
+    again = Gateway(receiver, log=gateway.log)
+    async with sending(again):
+        again.flip()
+        await wait_all_tasks_blocked()
+
+    assert receiver.versions("CP-1") == [1]
+
+
 async def test_flips_of_a_station_arrive_in_order_one_at_a_time(
     gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
 ) -> None:
