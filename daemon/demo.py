@@ -7,6 +7,7 @@ judge compares what they saw with what the daemon says. Half way the daemon is k
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import cycle, islice
 from math import inf, isfinite
 from pathlib import Path
@@ -19,6 +20,7 @@ from attrs import frozen
 from rich.console import Console
 
 from .simulate import open_console, table_of
+from .simulation.api import ApiFailed
 from .simulation.gateway import Gateway, GatewayFailed, Terms, free_port
 from .simulation.report import final, interim, killed
 from .simulation.station import Backoff, Pace
@@ -68,7 +70,7 @@ def demo(stations: int, seconds: float | None, seed: int | None) -> int:
     )
     try:
         return trio.run(show.run)
-    except* GatewayFailed as failures:
+    except* (GatewayFailed, ApiFailed) as failures:
         for failure in failures.exceptions:
             click.echo(f"Error: {failure}", err=True)
     return 3
@@ -154,10 +156,12 @@ class Show:
         trial.fleet.settle()
         with trio.move_on_after(REST_WITHIN):
             await trial.look()
-            while not trial.at_rest:
+            while trial.unrest():
                 await trio.sleep(0.5)
                 await trial.look()
         self.console.print(table_of(trial.fleet))
+        with suppress(ApiFailed):  # if the daemon is gone, its exit code says so
+            await trial.unsubscribe()
         exit_code = await trial.gateway.stop()
         return final(self.console, trial, exit_code=exit_code)
 

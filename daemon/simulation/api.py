@@ -37,29 +37,29 @@ class Api:
         """Make one request.
 
         Raises:
-            OSError: nobody listens there.
-            trio.BrokenResourceError: the connection broke before the answer was complete.
-            trio.TooSlowError: no answer in time.
+            Unanswered: nobody listens there, or no whole answer came in time.
         """
         content = b"" if body is None else json.dumps(body).encode()
         headers = [*self._headers, ("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
         connection = h11.Connection(h11.CLIENT)
-        sent = (
-            (connection.send(h11.Request(method=method, target=path, headers=headers)) or b"")
-            + (connection.send(h11.Data(data=content)) or b"")
-            + (connection.send(h11.EndOfMessage()) or b"")
-        )
-        with trio.fail_after(self._patience):
-            stream = await trio.open_tcp_stream(self._host, self._port)
-            async with stream:
-                await stream.send_all(sent)
-                return await _reply(connection, stream)
+        request = h11.Request(method=method, target=path, headers=headers)
+        sent = [connection.send(event) or b"" for event in (request, h11.Data(data=content), h11.EndOfMessage())]
+        try:
+            with trio.fail_after(self._patience):
+                async with await trio.open_tcp_stream(self._host, self._port) as stream:
+                    await stream.send_all(b"".join(sent))
+                    return await _reply(connection, stream)
+        except trio.TooSlowError:
+            raise Unanswered(f"{method} {path}: no answer within {self._patience:g} s") from None
+        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+            raise Unanswered(f"{method} {path}: {error or type(error).__name__}") from error
 
     async def get(self, path: str) -> Any:
         """Return what a GET gives.
 
         Raises:
-            Refused: the answer is no success; otherwise as `ask`.
+            Refused: the answer is no success.
+            Unanswered: as `ask`.
         """
         reply = await self.ask("GET", path)
         if reply.status != 200:
@@ -78,7 +78,15 @@ class Api:
         return found
 
 
-class Refused(Exception):
+class ApiFailed(Exception):
+    """What was asked of the API was not to be had."""
+
+
+class Unanswered(ApiFailed):
+    """Nobody listens there, or no whole answer came in time."""
+
+
+class Refused(ApiFailed):
     """The API answered, but not with what was asked for."""
 
     def __init__(self, method: str, path: str, reply: Reply) -> None:
@@ -90,11 +98,7 @@ async def _reply(connection: h11.Connection, stream: trio.SocketStream) -> Reply
     status = 0
     body = bytearray()
     while True:
-        try:
-            event = connection.next_event()
-        except h11.RemoteProtocolError as error:
-            raise trio.BrokenResourceError(f"the answer broke off: {error}") from error
-        match event:
+        match connection.next_event():
             case h11.NEED_DATA:
                 connection.receive_data(bytes(await stream.receive_some(64 * 1024)))
             case h11.Response(status_code=status):

@@ -47,6 +47,7 @@ async def rest(station: Station, line: Line) -> bool:
     """Be flaky no more: one in three hangs up and stays away, the others stay."""
     if station.random.random() < 1 / 3:
         await station.leave(line, how=line.hang_up)
+        station.retired = True
         await trio.sleep_forever()
     return await steady(station, line)
 

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from .behaviours import BEHAVIOURS
+from .behaviours import BEHAVIOURS, REFUSED
 from .line import Caller
 from .station import DEFAULT_PACE, Pace, Station
 
@@ -85,6 +85,12 @@ class Fleet:
         """Let all stations come to rest: connected or away, and staying so."""
         for station in self.stations.values():
             station.settle()
+
+    def restless(self) -> list[str]:
+        """Return the stations that are still on their way, once all were told to come to rest."""
+        return [
+            id for id, station in self.stations.items() if self.behaviours[id] not in REFUSED and not station.resting
+        ]
 
     def count(self, behaviour: str | None = None) -> Count:
         """Return the fleet, or those that behave in one way, in numbers, as of now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
-from .api import Api
+from .api import Api, Unanswered
 from .waiting import NeverCame, until
 
 READY_WITHIN = 30.0
@@ -115,7 +116,7 @@ class Gateway:
             return True
         try:
             return (await self.api.ask("GET", "/readyz")).status == 200
-        except (OSError, trio.BrokenResourceError, trio.TooSlowError):
+        except Unanswered:
             return False
 
     def _failed(self, what: str) -> GatewayFailed:
@@ -140,7 +141,7 @@ def _configuration(log: Path, terms: Terms, stations_port: int, http_port: int) 
     return f"""\
 # Written by Stationkeeper for a trial: everything is short, so that things happen while one watches.
 [log]
-url = "{log}"
+url = {json.dumps(str(log))}
 [stations]
 listen = "127.0.0.1:{stations_port}"
 [liveness]
@@ -154,7 +155,7 @@ allow_private_networks = true
 allow_http = true
 [http]
 listen = "127.0.0.1:{http_port}"
-token_file = "{log}.tokens"
+token_file = {json.dumps(f"{log}.tokens")}
 [gateway]
 name = "trial"
 """

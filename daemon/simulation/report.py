@@ -69,10 +69,12 @@ def final(console: Console, trial: Trial, *, exit_code: int) -> bool:
     for truth, found in _findings(trial):
         console.print(f"{WRONG if found else RIGHT} {SENTENCES[truth]}")
     stopped = exit_code == 0
-    console.print(f"{RIGHT if trial.at_rest else WRONG} at rest, sockets, flags and webhooks say the same")
+    unrest = trial.unrest()
+    console.print(f"{WRONG if unrest else RIGHT} at rest, sockets, flags and webhooks say the same")
     console.print(f"{RIGHT if stopped else WRONG} the daemon stopped in order (exit code {exit_code})")
     _print_findings(console, trial)
-    held = trial.judge.held and trial.at_rest and stopped
+    _print_some(console, "at rest", unrest)
+    held = trial.judge.held and not unrest and stopped
     console.print("[bold green]Every truth held.[/]" if held else "[bold red]A truth was violated.[/]")
     return held
 
@@ -83,7 +85,11 @@ def _findings(trial: Trial) -> Iterator[tuple[str, list[str]]]:
 
 def _print_findings(console: Console, trial: Trial) -> None:
     for truth, found in _findings(trial):
-        for line in found[:SHOWN]:
-            console.print(f"  {WRONG} {truth}: {escape(line)}")
-        if len(found) > SHOWN:
-            console.print(f"  {WRONG} {truth}: and {len(found) - SHOWN} more")
+        _print_some(console, truth, found)
+
+
+def _print_some(console: Console, what: str, found: list[str]) -> None:
+    for line in found[:SHOWN]:
+        console.print(f"  {WRONG} {what}: {escape(line)}")
+    if len(found) > SHOWN:
+        console.print(f"  {WRONG} {what}: and {len(found) - SHOWN} more")

@@ -131,6 +131,8 @@ class Station:
         """Every dial so far, oldest first."""
         self.settled = trio.Event()
         """Set once the station was told to come to rest."""
+        self.retired = False
+        """Has it hung up for good?"""
         self._url = url
         self._caller = caller
         self._behaviour = behaviour
@@ -148,6 +150,11 @@ class Station:
     def connected(self) -> bool:
         """Has it a connection on which it answers?"""
         return self.latest is not None and self.latest.answering
+
+    @property
+    def resting(self) -> bool:
+        """Once it was told to come to rest: is it connected or away for good, and not on its way?"""
+        return self.connected or self.retired
 
     async def run(self) -> None:
         """Live until cancelled."""

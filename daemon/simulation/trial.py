@@ -11,7 +11,7 @@ from urllib.parse import quote
 import trio
 from attrs import frozen
 
-from .api import Refused
+from .api import ApiFailed, Refused
 from .fleet import Fleet, Member
 from .gateway import Gateway, Terms
 from .line import Caller
@@ -71,16 +71,24 @@ class Trial:
         """Register the stations and the webhook over the HTTP API, whatever an earlier trial left there.
 
         Raises:
-            Refused: the API would not have it so.
+            ApiFailed: the API would not have it so.
         """
         for member in self._members:
             if member.behaviour != "unknown id":
                 await self._register(member)
+        await self.unsubscribe()
+        added = await self._expect("POST", "/webhooks", {"url": webhook_url, "name": NAME})
+        self.receiver.trust(added["secret"])
+
+    async def unsubscribe(self) -> None:
+        """Remove our webhook, or the one that an earlier trial left: nobody listens there any more.
+
+        Raises:
+            ApiFailed: the API would not have it so.
+        """
         for webhook in await self.gateway.api.pages("/webhooks"):
             if webhook["name"] == NAME:
                 await self._expect("DELETE", f"/webhooks/{webhook['id']}")
-        added = await self._expect("POST", "/webhooks", {"url": webhook_url, "name": NAME})
-        self.receiver.trust(added["secret"])
 
     async def look(self) -> None:
         """Ask the gateway for everything, and let the judge compare. That it does not answer is held against it."""
@@ -90,8 +98,8 @@ class Trial:
             stations = await self.gateway.api.pages(f"/chargestations?limit={PAGE}")
             while events := (await self.gateway.api.get(f"/events?after={self.judge.position}"))["data"]:
                 self.judge.read_log(events)
-        except (Refused, OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
-            self.judge.broken["answers"].append(str(error) or type(error).__name__)
+        except ApiFailed as failure:
+            self.judge.broken["answers"].append(str(failure))
             return
         self.judge.compare_dials(until=begun)
         self.judge.compare_messages()
@@ -110,16 +118,16 @@ class Trial:
         await self.look()
         return Killing(online_before=len(before), online_after=len(before & self.online), down=down)
 
-    @property
-    def at_rest(self) -> bool:
-        """Does all agree: each flag with what its station sees, and the newest message with the flag?"""
-        latest = self.receiver.told.latest
-        return (
-            not self.flags.settling
-            and not self.flags.held
-            and not self.flags.wrong
-            and all(latest[id].version == self.versions.get(id) for id in latest)
-        )
+    def unrest(self) -> list[str]:
+        """Return who does not agree yet: a station with itself, a flag with what its station sees, the newest message with the flag."""
+        found = [f"{id} is on its way" for id in self.fleet.restless()]
+        found += [f"{self.flags.settling} flags are settling"] if self.flags.settling else []
+        found += [f"{self.flags.held} flags are held over a restart"] if self.flags.held else []
+        found += self.flags.wrong
+        for id, receipt in self.receiver.told.latest.items():
+            if id in self.versions and receipt.version != self.versions[id]:
+                found.append(f"{id} is at version {self.versions[id]}, and the newest message bears {receipt.version}")
+        return found
 
     async def watch_own_stalls(self) -> None:
         """Note, until cancelled, when this very process stood still."""

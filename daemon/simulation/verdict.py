@@ -155,7 +155,7 @@ class Judge:
             else:
                 self._suspects[id] = changed
                 settling += 1
-        self.broken["flags"] += wrong
+        self.broken["flags"] += [line for line in wrong if line not in self.broken["flags"]]
         return Flags(right=right, settling=settling, held=held, wrong=tuple(wrong))
 
     def _compare_offline(self, receipt: Receipt) -> None:

@@ -108,6 +108,7 @@ async def come_to_rest(trial: Trial) -> dict[str, dict[str, Any]]:
     async def agreed() -> bool:
         shown.update({station["id"]: station for station in await trial.gateway.api.pages("/chargestations")})
         disagreeing.clear()
+        disagreeing.update(dict.fromkeys(trial.fleet.restless(), "is on its way"))
         for id, station in shown.items():
             seen = trial.fleet.stations[id].connected, latest[id].version if id in latest else 0
             if (station["online"], station["version"]) != seen:

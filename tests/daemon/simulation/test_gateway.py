@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stationkeeper.daemon.simulation.api import Api, Refused
+from stationkeeper.daemon.simulation.api import Api, Refused, Unanswered
 from stationkeeper.daemon.simulation.gateway import Gateway, GatewayFailed, Terms, free_port
 
 
@@ -56,8 +56,8 @@ async def test_one_that_cannot_start_says_why_in_its_own_words(gateway: Gateway)
     assert gateway.log.read_bytes().startswith(b"this is no log of ours")
 
 
-async def test_nobody_there_is_an_os_error() -> None:
-    with pytest.raises(OSError, match="connect"):
+async def test_nobody_there_is_no_answer() -> None:
+    with pytest.raises(Unanswered, match=r"GET /readyz: .*connect"):
         await Api(f"http://127.0.0.1:{free_port()}").ask("GET", "/readyz")
 
 

@@ -141,7 +141,7 @@ async def test_a_settled_station_stays_as_it_is(alive: Alive, gateway: SmallGate
     station = alive("flapping", pace=PATIENT, seed=seed)
     await until(lambda: station.connected, within=10, what="the station is let in")
     station.settle()
-    await until(lambda: len(station.sightings) == 2 and bool(station.sightings[1].status), within=10, what="it redials")
+    await until(lambda: len(station.sightings) == 2 and station.resting, within=10, what="it comes to rest")
     await trio.testing.wait_all_tasks_blocked(0.05)
 
     assert len(station.sightings) == 2
