@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,7 +134,7 @@ class Engine:
         return (await self.submit([entry]).wait())[0]
 
     @asynccontextmanager
-    async def changes(self, projection: Projection[Any, C], *, capacity: int = 1024) -> AsyncIterator[Changes[C]]:
+    async def changes(self, projection: Projection[Any, C], *, capacity: int = 1024) -> AsyncGenerator[Changes[C]]:
         """Subscribe to a projection's changes from now on (see `Changes`).
 
         Raises:
@@ -153,7 +153,7 @@ class Engine:
             await self.publisher.news()
 
     @contextmanager
-    def reader(self) -> Iterator[Log]:
+    def reader(self) -> Generator[Log]:
         """Open the log for reading alone, to be used in a worker thread; it sees everything that is durable."""
         if self.log_path is None:
             yield self.log

@@ -29,9 +29,9 @@ class Below:
 
     __slots__ = ("_changes", "_states")
 
-    def __init__(self, states: dict[str, Any]) -> None:
+    def __init__(self, states: Mapping[str, Any], changes: Mapping[str, Sequence[Any]]) -> None:
         self._states = states
-        self._changes: dict[str, Sequence[Any]] = {}
+        self._changes = changes
 
     def state(self, projection: Projection[S, Any]) -> S:
         """Return the projection's state after the event."""
@@ -121,16 +121,15 @@ class Fold:
             NewerSchema: a projection folds this kind, but a newer release wrote it.
             UnreadableEvent: the bytes are no event of their kind.
         """
-        below = Below(self._states)
+        changes: dict[str, Sequence[Any]] = {}
+        below = Below(self._states, changes)
         projections = self._by_kind.get(recorded.kind)
         if projections:
             event = decode(recorded)
             if isinstance(event, Unknown):
                 raise self._newer(recorded, projections)
             for projection in projections:
-                below._changes[projection.name] = projection.apply(
-                    self._states[projection.name], recorded, event, below
-                )
+                changes[projection.name] = projection.apply(self._states[projection.name], recorded, event, below)
             if isinstance(event, GatewayStarted):
                 self._releases[recorded.id] = event.software
         else:

@@ -11,11 +11,11 @@ What did not become durable did not happen, and nobody was told: a crash needs n
 from __future__ import annotations
 
 import platform
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -73,7 +73,7 @@ async def open_engine(
     mute: bool = False,
     adopt: bool = False,
     accept_clock: bool = False,
-) -> AsyncIterator[Engine]:
+) -> AsyncGenerator[Engine]:
     """Run a gateway on a log for as long as the block lasts; leaving the block shuts it down in order.
 
     Args:
@@ -130,9 +130,10 @@ async def open_engine(
 def _alone(error: BaseException) -> BaseException | None:
     """Return the only error in a group of errors, however deep; none if there are several."""
     while isinstance(error, BaseExceptionGroup):
-        if len(error.exceptions) > 1:
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        if len(inner) != 1:
             return None
-        error = error.exceptions[0]
+        error = inner[0]
     return error
 
 
@@ -201,7 +202,7 @@ class _Shelter:
 
 
 @asynccontextmanager
-async def _running(engine: Engine, stations: Sequence[StationTransport], sender: Sender | None) -> AsyncIterator[None]:
+async def _running(engine: Engine, stations: Sequence[StationTransport], sender: Sender | None) -> AsyncGenerator[None]:
     """Run the engine's tasks around a block.
 
     The tasks are sheltered from the cancellation of whoever holds the block: they are needed for the shutdown, and end

@@ -7,7 +7,7 @@ lapses at last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from attrs import frozen
@@ -33,7 +33,7 @@ class Handshakes:
         self._undecided: dict[int, None] = {}
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self) -> Generator[None]:
         """Count a handshake as undecided until the block ends."""
         self.accepted += 1
         number = self.accepted

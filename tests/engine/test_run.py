@@ -14,6 +14,7 @@ from stationkeeper.engine.codec import decode, seal
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.errors import ClockBehind
 from stationkeeper.engine.events import (
+    ConnectionClosed,
     ConnectionOpened,
     Event,
     GatewayClockSet,
@@ -151,7 +152,8 @@ async def test_an_orderly_stop_keeps_the_flags_and_ends_every_story(autojump_clo
     assert all(fleet[f"CP-{n}"].online for n in range(20))
     assert kinds(log)[-1] == "gateway.stopped"
     assert kinds(log).count("connection.closed") == 20
-    assert all(closed.cause == "shutdown" for closed in map(decode, log.read(kinds={"connection.closed"})))
+    closed = [decode(recorded) for recorded in log.read(kinds={"connection.closed"})]
+    assert all(isinstance(event, ConnectionClosed) and event.cause == "shutdown" for event in closed)
 
 
 async def test_a_wall_clock_that_steps_is_recorded_and_followed(autojump_clock: MockClock) -> None:
