@@ -19,6 +19,7 @@ from stationkeeper.engine.events import (
     PingSettings,
     StationRegistered,
     StationUpdated,
+    Validity,
     WebhookAdded,
     WebhookUpdated,
 )
@@ -136,15 +137,28 @@ async def test_a_new_password_ends_the_old_one(engine: Engine, registrar: Regist
 
 async def test_with_an_overlap_two_passwords_are_good_and_never_three(engine: Engine, registrar: Registrar) -> None:
     await registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="")
-    for _ in range(3):
+    for _ in range(2):
         await registrar.update("CP-7", StationChanges(generate=True, overlap=60), actor="")
+    before = engine.state(registry)["CP-7"].record.credentials[0]
+    await registrar.update("CP-7", StationChanges(generate=True, overlap=60), actor="")
     new, old = engine.state(registry)["CP-7"].record.credentials
 
+    assert old.id == before.id
     assert new.not_after is None
     assert old.not_after is not None
     assert 59_000_000 < old.not_after - engine.now() <= 60_000_000
     assert engine.secrets.ids() >= {new.id, old.id}
     assert len([id for id in engine.secrets.ids() if id.startswith("cred_")]) == 2
+
+
+async def test_an_overlap_prolongs_nothing(engine: Engine, registrar: Registrar) -> None:
+    await registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="")
+    (credential,) = engine.state(registry)["CP-7"].record.credentials
+    ends = engine.now() + 1_000_000
+    await engine.record(StationUpdated(credentials=(Validity(id=credential.id, not_after=ends),)), subject="CP-7")
+    await registrar.update("CP-7", StationChanges(generate=True, overlap=60), actor="")
+
+    assert engine.state(registry)["CP-7"].record.credentials[1].not_after == ends
 
 
 async def test_what_a_change_leaves_out_stays(engine: Engine, registrar: Registrar) -> None:

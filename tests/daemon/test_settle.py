@@ -91,6 +91,18 @@ async def test_time_offline_counts_on_over_a_restart(autojump_clock: MockClock) 
         assert settled(log) == [("CP-7", 2)]
 
 
+async def test_a_clock_that_was_set_back_makes_nobody_wait_longer(autojump_clock: MockClock) -> None:
+    log, clock = MemoryLog(), VirtualClock()
+    first, second = MemoryStations(admit=AnyStation()), MemoryStations(admit=AnyStation())
+    async with gateway(log, first, clock):
+        await drop(first, "CP-7")
+    clock.set_wall(-50)
+    async with gateway(log, second, clock):
+        await trio.sleep(5 * MINUTE + 5)
+
+        assert settled(log) == [("CP-7", 2)]
+
+
 async def test_a_log_that_cannot_be_written_delays_it_and_no_more(autojump_clock: MockClock) -> None:
     broken = True
     log = MemoryLog(
