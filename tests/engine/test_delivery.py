@@ -549,6 +549,7 @@ async def test_attempts_before_a_restart_count_and_their_due_is_kept(
     began = trio.current_time()
 
     again = Gateway(receiver, log=gateway.log)
+    assert again.deliveries.health("w").state == "failing"  # type: ignore[union-attr]
     async with sending(again):
         await trio.sleep(HOUR)
 
