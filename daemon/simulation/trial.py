@@ -119,7 +119,7 @@ class Trial:
         return Killing(online_before=len(before), online_after=len(before & self.online), down=down)
 
     def unrest(self) -> list[str]:
-        """Return who does not agree yet: a station with itself, a flag with what its station sees, the newest message with the flag."""
+        """Return what is not at rest yet: stations on their way, flags that settle, messages that are still to come."""
         found = [f"{id} is on its way" for id in self.fleet.restless()]
         found += [f"{self.flags.settling} flags are settling"] if self.flags.settling else []
         found += [f"{self.flags.held} flags are held over a restart"] if self.flags.held else []
