@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...engine.errors import Conflict, FellBehind, LogUnavailable
+from ...engine.errors import Conflict, LogError
 from ..errors import AlreadyThere, Invalid, NotFound, Refused, StillPending
 from ..problems import problem
 
@@ -77,9 +77,8 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _unprocessable)
     app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(LogUnavailable, _log_unavailable)
+    app.add_exception_handler(LogError, _log_unavailable)
     app.add_exception_handler(Conflict, _conflict)
-    app.add_exception_handler(FellBehind, _log_unavailable)
     app.add_exception_handler(Exception, _ours)
 
 

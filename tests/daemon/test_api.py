@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -342,6 +343,29 @@ async def test_recovering_names_its_range_by_position_or_by_time() -> None:
     assert (by_position.status, by_time.status, wrong.status) == (200, 200, 422)
     assert first["body"] == {"since": 1, "until": 2}
     assert second["body"]["since"] == 1
+
+
+async def test_no_secret_is_on_any_page_in_any_event_or_number(tmp_path: Path) -> None:
+    secret = "whsec_" + b64encode(b"canary" * 6).decode()
+    async with open_office(tmp_path / "log.db") as office:
+        await office.ask("POST", "/chargestations", {"id": "CP-7", "password": "canary-canary-canary"})
+        made = await office.ask("POST", "/webhooks", HOOK | {"secret": secret})
+        await office.stations.connect("CP-7", password=b"canary-canary-canary")
+        await office.ask("POST", made.headers["location"] + "/rotate-secret", {"secret": secret[:-8] + "AAAAAAAA"})
+        paths = [
+            "/",
+            "/stations/CP-7",
+            "/subscriptions",
+            "/metrics",
+            "/events?limit=1000",
+            "/webhooks",
+            "/chargestations",
+        ]
+        said = b"".join([(await office.ask("GET", path)).body for path in [*paths, "/chargestations/CP-7?at=3"]])
+
+    assert made.json["secret"] == secret
+    assert b"canary" not in said
+    assert secret[6:30].encode() not in said
 
 
 async def test_events_are_pulled_in_order_to_the_end() -> None:
