@@ -71,7 +71,11 @@ async def dial_tcp(url: str, *, receive_buffer: int | None = None) -> trio.Socke
     sock = trio.socket.socket()
     if receive_buffer is not None:
         sock.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer)
-    await sock.connect((parts.hostname, parts.port))
+    try:
+        await sock.connect((parts.hostname, parts.port))
+    except BaseException:
+        sock.close()
+        raise
     return trio.SocketStream(sock)
 
 

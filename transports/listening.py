@@ -22,6 +22,19 @@ _SEND_BUFFER: Final = 128 * 1024
 """Bytes that the kernel holds for a station that does not read; of itself it would take some megabytes. Accepted
 sockets inherit it (socket(7))."""
 _OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_GONE: Final = {
+    errno.ECONNABORTED,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENONET,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EPROTO,
+}
+"""A peer that was gone before we came to it, or that a firewall keeps away (accept(2), "Error handling")."""
 _PAUSE: Final = 0.1
 """Seconds to wait for a file to be closed by somebody."""
 _NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -126,8 +139,8 @@ async def accept_from(
     """
     short = False
     while True:
+        await trio.lowlevel.wait_readable(listener)
         try:
-            await trio.lowlevel.wait_readable(listener)
             for _ in range(_AT_ONCE):
                 await room()
                 sock, place = listener.accept()
@@ -139,8 +152,10 @@ async def accept_from(
         except BlockingIOError:
             continue
         except OSError as error:
+            if error.errno in _GONE:
+                continue
             if error.errno not in _OUT_OF_FILES:
-                continue  # a peer that was gone before we came to it (accept(2), "Error handling")
+                raise
             if not short:
                 _LOG.error("cannot accept connections: %s; raise the limit on open files (ulimit -n)", error)
             short = True
