@@ -43,8 +43,11 @@ def configure() -> None:
 
 def _rendering() -> list[Any]:
     if sys.stderr.isatty():
-        return [structlog.dev.ConsoleRenderer(timestamp_key="at")]
-    return [structlog.processors.dict_tracebacks, _head_first, structlog.processors.JSONRenderer()]
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(timestamp_key="at", exception_formatter=plain)]
+    # Never the values of local variables, which both renderers show by default: a password may be among them.
+    transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [structlog.processors.ExceptionRenderer(transformer), _head_first, structlog.processors.JSONRenderer()]
 
 
 def _head_first(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
