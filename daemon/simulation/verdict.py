@@ -222,8 +222,8 @@ def unmatched(station: str, dials: Sequence[Sighting], opened: Sequence[Micros])
         if dial.admitted and len(times) != 1:
             found.append(f"{station}: the 101 of {rfc3339(dial.dialled_at)} has {len(times)} connection.opened")
         if not dial.admitted and len(times) > (dial.status is None):
-            at = ", ".join(map(rfc3339, times))
-            found.append(f"{station}: a connection was opened at {at}, but its dial ended so: {dial}")
+            moments = ", ".join(map(rfc3339, times))
+            found.append(f"{station}: a connection was opened at {moments}, but its dial ended so: {dial}")
     return found
 
 
