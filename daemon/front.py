@@ -16,7 +16,7 @@ class Front:
         if self.app is not None:
             await self.app(scope, receive, send)
         elif scope["path"] == "/healthz":
-            await _answer(send, 200, b"application/json", b'{"status":"ok"}')
+            await _answer(send, 200, b"application/json", b'{"status":"alive"}')
         else:
             detail = "Stationkeeper is starting or stopping; ask again in a moment."
             await _answer(send, 503, b"application/problem+json", problem(503, detail))

@@ -178,6 +178,7 @@ def test_a_second_signal_cuts_the_stop_short_and_the_next_start_finds_the_run_lo
             with message:
                 served.process.send_signal(signal.SIGTERM)
                 served.line("stopping")
+                readiness, liveness = served.get("/readyz")[0], served.get("/healthz")[0]
                 asked = time.monotonic()
                 served.process.send_signal(signal.SIGTERM)
                 code = served.wait()
@@ -187,7 +188,7 @@ def test_a_second_signal_cuts_the_stop_short_and_the_next_start_finds_the_run_lo
             again.ready()
             again.stop()
 
-    assert code == 0
+    assert (readiness, liveness, code) == (503, 200, 0)
     assert took < 10
     assert "gateway.stopped" not in before
     assert kinds(tmp_path)[len(before) :][0] == "gateway.lost"
