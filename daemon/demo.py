@@ -19,7 +19,7 @@ import trio
 from attrs import frozen
 from rich.console import Console
 
-from .simulate import open_console, table_of
+from .simulate import open_console, reader_may_leave, table_of
 from .simulation.api import ApiFailed
 from .simulation.gateway import Gateway, GatewayFailed, Terms, free_port
 from .simulation.report import final, interim, killed
@@ -68,12 +68,15 @@ def demo(stations: int, seconds: float | None, seed: int | None) -> int:
         seconds=inf if seconds is None else seconds,
         seed=randrange(10**6) if seed is None else seed,
     )
+    code = 0
     try:
-        return trio.run(show.run)
+        with reader_may_leave():
+            code = trio.run(show.run)
     except* (GatewayFailed, ApiFailed) as failures:
         for failure in failures.exceptions:
             click.echo(f"Error: {failure}", err=True)
-    return 3
+        code = 3
+    return code
 
 
 def cast(stations: int) -> Iterator[Recruit]:
@@ -159,11 +162,12 @@ class Show:
             while trial.unrest():
                 await trio.sleep(0.5)
                 await trial.look()
+        unrest = trial.unrest()
         self.console.print(table_of(trial.fleet))
         with suppress(ApiFailed):  # if the daemon is gone, its exit code says so
             await trial.unsubscribe()
         exit_code = await trial.gateway.stop()
-        return final(self.console, trial, exit_code=exit_code)
+        return final(self.console, trial, unrest=unrest, exit_code=exit_code)
 
 
 async def _obey_signals(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from random import Random, randrange
 from signal import SIGINT, SIGTERM
@@ -83,7 +83,8 @@ def simulate(
     # Machine output has standard output to itself.
     console = open_console(stderr=form == "json")
     console.print(f"{stations} stations dial in at {url}, seed {seed}; Ctrl-C ends it")
-    trio.run(_simulate, fleet, seconds, console)
+    with reader_may_leave():
+        trio.run(_simulate, fleet, seconds, console)
     if form == "json":
         click.echo(json.dumps(_plain(fleet), indent=2))
     else:
@@ -95,6 +96,15 @@ def open_console(*, stderr: bool = False) -> Console:
     """Return a console; where the output is no terminal, one that is wide enough for our tables."""
     console = Console(stderr=stderr, highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=PIPE_WIDTH)
+
+
+@contextmanager
+def reader_may_leave() -> Generator[None]:
+    """End the block in silence once nobody reads the output any more (`| head`): rich then asks to exit."""
+    try:
+        yield
+    except* SystemExit:
+        pass
 
 
 def draw_members(

@@ -63,13 +63,15 @@ def killed(console: Console, killing: Killing) -> None:
     )
 
 
-def final(console: Console, trial: Trial, *, exit_code: int) -> bool:
-    """Print the verdict; True if every truth held and the daemon stopped in order."""
+def final(console: Console, trial: Trial, *, unrest: list[str], exit_code: int) -> bool:
+    """Print the verdict; True if every truth held and the daemon stopped in order.
+
+    *unrest* is what was not at rest before it stopped.
+    """
     console.rule("verdict", align="left")
     for truth, found in _findings(trial):
         console.print(f"{WRONG if found else RIGHT} {SENTENCES[truth]}")
     stopped = exit_code == 0
-    unrest = trial.unrest()
     console.print(f"{WRONG if unrest else RIGHT} at rest, sockets, flags and webhooks say the same")
     console.print(f"{RIGHT if stopped else WRONG} the daemon stopped in order (exit code {exit_code})")
     _print_findings(console, trial)
