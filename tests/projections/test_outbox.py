@@ -270,6 +270,7 @@ def test_o8_a_requested_message_goes_ahead_of_younger_ones_with_the_same_id_and_
     assert (again.id, again.round, again.position) == (first.id, 1, first.position)
     assert younger.position > again.position
     assert story.outbox.body(again) == body
+    assert story.outbox.messages("w1", "delivered") == []
 
 
 def test_o8_a_pending_one_cannot_be_requested_and_an_older_rounds_outcome_changes_nothing() -> None:
@@ -376,6 +377,20 @@ def test_o9_recovered_skipped_ones_come_back_in_order_as_far_as_the_lane_holds()
     assert len(story.lane()) <= LANE
     assert story.positions() == sorted(story.positions())
     assert story.outbox.count("w1", "pending") + story.outbox.count("w1", "skipped") == 2 * LANE
+
+
+def test_o9_what_is_recovered_is_told_in_the_order_of_causes_whenever_it_was_parked() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(1)
+    first, second = story.lane()
+    story.parked(first)
+    story.parked(second)
+    story.requested(first)
+    story.parked(story.head())
+    story.add(e.WebhookRecovered(since=0, until=1000), "w1")
+
+    assert [message.id for message in story.changes[-2:]] == [first.id, second.id]
 
 
 def test_o10_initial_state_owes_the_state_of_each_station_that_ever_connected_and_that_the_filter_takes() -> None:
@@ -496,6 +511,18 @@ def test_a_body_is_the_contracts_and_says_when_we_knew() -> None:
     assert data["timestamp"] == data["data"]["lastConnectAt"]
 
 
+def test_a_body_shows_the_registration_as_of_its_cause() -> None:
+    story = Story()
+    story.subscribed()
+    story.registered("CP", name="Bay 1")
+    story.up()
+    story.add(e.StationUpdated(name="Bay 2"), "CP")
+    story.down()
+    story.add(e.StationRemoved(), "CP")
+
+    assert [story.body(message)["data"]["name"] for message in story.lane()] == ["Bay 1", "Bay 2"]
+
+
 @given(history=histories())
 def test_a_body_never_changes_and_the_log_alone_gives_it_again(history: list[Recorded]) -> None:
     folding = Fold([outbox])
@@ -521,6 +548,40 @@ def test_what_is_put_away_is_remembered_up_to_a_bound_the_newest_of_it() -> None
     parked = story.outbox.messages("w1", "parked")
     assert len(parked) == story.outbox.count("w1", "parked") == ASIDE_KEPT
     assert parked[-1].position > story.events[-2].position - 3
+
+
+def test_a_lane_that_owes_nothing_is_forgotten() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    story.delivered(story.head())
+
+    assert story.outbox.boxes["w1"].lanes == {}
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "parked"])
+def test_a_snapshot_keeps_the_order_in_which_messages_were_put_away(outcome: str) -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(5)
+    messages = story.lane()
+    for message in messages:
+        (story.delivered if outcome == "delivered" else story.parked)(message)
+
+    kept = json.loads(outbox.dump(story.outbox))["boxes"]["w1"]
+    assert [message["owed"]["id"] for message in kept["delivered" if outcome == "delivered" else "aside"]] == [
+        message.id for message in messages
+    ]
+
+
+def test_an_event_id_that_no_log_would_repeat_owes_nothing_twice() -> None:
+    story = Story()
+    story.subscribed()
+    for _ in range(2):
+        story.add(e.WebhookTested(), "w1", id="twice")
+    story.delivered(story.lane(subject="")[0])
+
+    assert list(story.outbox.pending()) == []
 
 
 def destination(story: Story) -> Destination:
