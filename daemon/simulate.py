@@ -89,6 +89,8 @@ def simulate(
         click.echo(json.dumps(_plain(fleet), indent=2))
     else:
         console.print(table_of(fleet))
+        for reason, times in fleet.unanswered().most_common(3):
+            console.print(f"{times}x no answer: {reason}", markup=False)
     return 0 if fleet.count().admitted else 1
 
 

@@ -92,6 +92,11 @@ class Fleet:
             id for id, station in self.stations.items() if self.behaviours[id] not in REFUSED and not station.resting
         ]
 
+    def unanswered(self) -> Counter[str]:
+        """Return why dials led to no answer, in words, and how often."""
+        sightings = (sighting for station in self.stations.values() for sighting in station.sightings)
+        return Counter(s.reason for s in sightings if s.status is None and s.answered_at is not None)
+
     def count(self, behaviour: str | None = None) -> Count:
         """Return the fleet, or those that behave in one way, in numbers, as of now."""
         stations = [

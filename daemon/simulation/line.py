@@ -220,8 +220,16 @@ async def dial(
     except trio.TooSlowError:
         return Refusal(status=None, reason=f"no answer within {patience:g} s")
     except (OSError, trio.BrokenResourceError, RemoteProtocolError) as error:
-        return Refusal(status=None, reason=str(error) or type(error).__name__)
+        return Refusal(status=None, reason=_why(error))
     return line if refusal is None else refusal
+
+
+def _why(error: BaseException) -> str:
+    """Say what went wrong. trio tries all addresses of a name, and puts what each attempt met into a group."""
+    cause = error.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return str(cause or error) or type(error).__name__
 
 
 async def _connect(url: str, trust: ssl.SSLContext | None) -> Line:
