@@ -234,7 +234,6 @@ class Exchange:
         if not self.complete:
             # A second status line is impossible; a connection that ends short tells the peer.
             await self._refuse(500, "This is a fault of ours, and it was logged.")
-            conversation.gone = conversation.gone or self._head_sent
         return None
 
     async def receive(self) -> Message:

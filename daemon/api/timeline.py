@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import merge
 from operator import attrgetter
 from typing import Final, Literal, TypeAlias
@@ -102,7 +102,7 @@ async def timeline(engine: Engine, station: str) -> list[Moment]:
 
 
 def newest(log: Log, station: str, head: int) -> list[Recorded]:
-    """Return the newest events of a station up to a position, with those of the runs that held it, oldest first."""
+    """Return the newest events of a station up to a position, with the ends of the runs that held it, oldest first."""
     span, own = _FIRST_LOOK, list[Recorded]()
     while True:
         after = max(head - span, 0)
@@ -113,25 +113,28 @@ def newest(log: Log, station: str, head: int) -> list[Recorded]:
     own = own[-MOMENTS:]
     if not own:
         return []
-    after = own[0].position
-    return list(merge(own, _ends(log, own, after, head), key=attrgetter("position")))[-MOMENTS:]
+    ends = log.read(own[0].position, until=head, subject="", kinds=_OF_RUNS)
+    return list(_touching(merge(own, ends, key=attrgetter("position"))))[-MOMENTS:]
 
 
-def _ends(log: Log, own: Iterable[Recorded], after: int, head: int) -> list[Recorded]:
-    """Return how the runs ended that took its connections over."""
-    held: set[str] = set()
-    for recorded in own:
-        if recorded.kind == ConnectionOpened.kind:
-            event = decode(recorded)
-            assert isinstance(event, ConnectionOpened)
-            held.add(run_of(event.connection))
-    found: list[Recorded] = []
-    for recorded in log.read(after, until=head, subject="", kinds=_OF_RUNS):
+def _touching(events: Iterable[Recorded]) -> Iterator[Recorded]:
+    """Leave out the ends of runs that did not hold the station at that time."""
+    held = ""
+    for recorded in events:
         event = decode(recorded)
-        run = event.run if isinstance(event, GatewayLost | GatewayLapsed) else recorded.run
-        if run in held:
-            found.append(recorded)
-    return found
+        match event:
+            case ConnectionOpened():
+                held = event.connection
+            case ConnectionClosed() | ConnectionPingTimedOut():
+                ours = isinstance(event, ConnectionClosed) and event.cause == "shutdown"
+                held = "" if event.connection == held and not ours else held
+            case GatewayStopped() | GatewayLost() | GatewayLapsed():
+                if (recorded.run if isinstance(event, GatewayStopped) else event.run) != run_of(held):
+                    continue
+                held = "" if isinstance(event, GatewayLapsed) else held
+            case _:
+                pass
+        yield recorded
 
 
 def _tone(recorded: Recorded) -> Tone:

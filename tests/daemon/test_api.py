@@ -195,9 +195,10 @@ async def test_every_error_is_a_problem_document_that_says_what_was_wrong(
     assert word in answer.json["detail"]
 
 
-async def test_an_error_never_repeats_a_password() -> None:
+@pytest.mark.parametrize("password", ["canary-canary", ["canary-canary"], {"canary-canary": 1}, "canary-" * 100])
+async def test_an_error_never_repeats_a_password(password: object) -> None:
     async with open_office() as office:
-        given = {"id": "CP-1", "password": "canary-canary", "security": 7, "generate": True}
+        given = {"id": "CP-1", "password": password, "generate": True}
         answer = await office.ask("POST", "/chargestations", given)
 
     assert answer.status == 422
@@ -338,11 +339,14 @@ async def test_recovering_names_its_range_by_position_or_by_time() -> None:
         by_position = await office.ask("POST", f"/webhooks/{webhook}/recover", {"since": 1, "until": 2})
         by_time = await office.ask("POST", f"/webhooks/{webhook}/recover", {"since": "2020-01-01T00:00:00Z"})
         wrong = await office.ask("POST", f"/webhooks/{webhook}/recover", {"since": "last week"})
-        [first, second] = (await office.ask("GET", "/events?kind=webhook.recovered")).json["data"]
+        at = (await office.ask("GET", "/events?kind=webhook.added")).json["data"][0]["at"]
+        await office.ask("POST", f"/webhooks/{webhook}/recover", {"since": at, "until": at})
+        [first, second, third] = (await office.ask("GET", "/events?kind=webhook.recovered")).json["data"]
 
     assert (by_position.status, by_time.status, wrong.status) == (200, 200, 422)
     assert first["body"] == {"since": 1, "until": 2}
     assert second["body"]["since"] == 1
+    assert third["body"] == {"since": 2, "until": 2}, "the event of that very moment, and no other"
 
 
 async def test_no_secret_is_on_any_page_in_any_event_or_number(tmp_path: Path) -> None:

@@ -122,6 +122,22 @@ async def test_a_bad_request_gets_a_problem_document_and_the_end(head: bytes, st
     assert b"connection: close" in text.lower()
 
 
+async def test_a_later_head_that_has_begun_must_end_soon() -> None:
+    async with serving(bounds=HttpBounds(head=0.2, idle=1000)) as server:
+        text = await said(server, ASK + b"GET / HT")
+
+    assert b"HTTP/1.1 200" in text
+    assert b"HTTP/1.1 408" in text
+
+
+async def test_a_peer_that_sends_far_ahead_is_held_back() -> None:
+    async with serving(stream_until_gone) as server, await dial(server, ASK) as stream:
+        with trio.move_on_after(0.5) as held_back:
+            await stream.send_all(b"x" * 64 * 1024 * 1024)
+
+    assert held_back.cancelled_caught
+
+
 async def test_a_chunked_body_beyond_the_bound_is_refused() -> None:
     async with serving(bounds=HttpBounds(max_body=10)) as server:
         text = await said(
