@@ -226,10 +226,11 @@ async def dial(
 
 def _why(error: BaseException) -> str:
     """Say what went wrong. trio tries all addresses of a name, and puts what each attempt met into a group."""
-    cause = error.__cause__
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    return str(cause or error) or type(error).__name__
+    cause = error.__cause__ or error
+    if isinstance(cause, ExceptionGroup):
+        attempts: tuple[Exception, ...] = cause.exceptions
+        return "; ".join(map(str, attempts))
+    return str(cause) or type(cause).__name__
 
 
 async def _connect(url: str, trust: ssl.SSLContext | None) -> Line:
