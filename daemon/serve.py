@@ -36,6 +36,7 @@ from .settle import settle_stations
 from .standing import bring_into_line, read_standing
 from .tls import StationTls
 from .tokens import Tokens, check_exposure, is_loopback
+from .troubles import tell_of_troubles
 
 _log = structlog.get_logger("stationkeeper")
 
@@ -149,6 +150,7 @@ class Daemon:
             gc.freeze()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(settle_stations, engine)
+                nursery.start_soon(tell_of_troubles, engine)
                 await self._told_to_stop.wait()
                 nursery.cancel_scope.cancel()
             systemd.notify("STOPPING=1")
