@@ -12,6 +12,7 @@ import struct
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
+from typing import cast
 from urllib.parse import quote, urlsplit
 
 import trio
@@ -228,8 +229,7 @@ def _why(error: BaseException) -> str:
     """Say what went wrong. trio tries all addresses of a name, and puts what each attempt met into a group."""
     cause = error.__cause__ or error
     if isinstance(cause, ExceptionGroup):
-        attempts: tuple[Exception, ...] = cause.exceptions
-        return "; ".join(map(str, attempts))
+        return "; ".join(map(str, cast("ExceptionGroup[Exception]", cause).exceptions))
     return str(cause) or type(cause).__name__
 
 
