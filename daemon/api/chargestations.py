@@ -23,12 +23,11 @@ from ..registrar import Registrar
 from ..requests import KEEP, NewStation, StationChanges
 from . import shapes
 from .answers import json_answer, page, page_of_ids
+from .parameters import Cursor, Id, Limit
 from .paths import encoded
 
 REPLAYS: Final = trio.CapacityLimiter(2)
 """Replays at once: each keeps a thread busy for as long as the log is long, and the committer needs one, too."""
-LISTED: Final = 1_000
-"""Stations on one page, at most."""
 
 _AT: Final = {
     "name": "at",
@@ -136,9 +135,9 @@ def chargestations(engine: Engine, registrar: Registrar) -> APIRouter:
 
     @router.get("/chargestations", summary="List stations", response_model=shapes.Chargestations)
     async def list_stations(
-        online: bool | None = None,
-        limit: Annotated[int, Query(ge=1, le=LISTED)] = 100,
-        cursor: str | None = None,
+        online: Annotated[bool | None, Query(description="Only those whose flag says so.")] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
     ) -> Response:
         """Stations in the order of their ids."""
         ids, next = page_of_ids(_listed(engine, online), cursor, limit)
@@ -168,7 +167,7 @@ def chargestations(engine: Engine, registrar: Registrar) -> APIRouter:
                          route_class_override=BareRoute)  # fmt: skip
 
     @router.patch("/chargestations/{id:id}", summary="Change a station", response_model=shapes.ChargestationCreated)
-    async def update(request: Request, id: str, given: shapes.StationChangesGiven) -> Response:
+    async def update(request: Request, id: Id, given: shapes.StationChangesGiven) -> Response:
         """What is left out stays as it is. A new password ends the connection that used the old one."""
         answer: dict[str, object] = {}
         if given.model_fields_set - {"overlap"}:
@@ -178,7 +177,7 @@ def chargestations(engine: Engine, registrar: Registrar) -> APIRouter:
         return json_answer({**shown(engine, id), **answer})
 
     @router.delete("/chargestations/{id:id}", status_code=204, summary="Remove a station")
-    async def remove(request: Request, id: str) -> Response:
+    async def remove(request: Request, id: Id) -> Response:
         """Its connection is dropped; its history stays."""
         await registrar.remove(id, actor=actor(request))
         return Response(status_code=204)
@@ -186,7 +185,13 @@ def chargestations(engine: Engine, registrar: Registrar) -> APIRouter:
     return router
 
 
-_ID: Final = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+_ID: Final = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "Percent-encoded; a slash in it is `%2F`.",
+}
 
 
 def _replay(engine: Engine, id: str, moment: str) -> dict[str, object]:

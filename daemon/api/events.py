@@ -18,7 +18,8 @@ from ...engine.entry import Recorded
 from ..errors import Invalid, NotFound
 from . import shapes
 from .answers import json_answer, page
-from .chargestations import LISTED, known
+from .chargestations import known
+from .parameters import After, Id, Kinds, Limit, Onward
 from .streams import EventStream, Push, sse_event
 
 READERS: Final = trio.CapacityLimiter(4)
@@ -78,11 +79,11 @@ def history(engine: Engine) -> APIRouter:
     @router.get("/events", summary="Pull events", response_model=shapes.Events)
     async def pull(
         request: Request,
-        after: Annotated[int, Query(ge=0, lt=2**62, description="A position; what comes after it is read.")] = 0,
+        after: After = 0,
         wait: Annotated[float, Query(ge=0, description="Seconds to wait for news, 60 at most.")] = 0.0,
-        limit: Annotated[int, Query(ge=1, le=LISTED)] = 100,
-        kind: Annotated[list[str] | None, Query(description="Only these kinds.")] = None,
-        cursor: Annotated[int | None, Query(ge=0, lt=2**62, description="`next` of the page before.")] = None,
+        limit: Limit = 100,
+        kind: Kinds = None,
+        cursor: Onward = None,
     ) -> Response:
         """Everything that happened, in order. `position` says how far was looked: go on with `after` = that."""
         after = after if cursor is None else cursor
@@ -94,7 +95,7 @@ def history(engine: Engine) -> APIRouter:
                 responses={200: {"content": {"text/event-stream": {}}}})  # fmt: skip
     async def stream(
         after: Annotated[int | None, Query(ge=0, lt=2**62, description="A position; without it, from now on.")] = None,
-        kind: Annotated[list[str] | None, Query(description="Only these kinds.")] = None,
+        kind: Kinds = None,
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Server-sent events; the id of each is its position, so that a client which comes back goes on from there."""
@@ -107,10 +108,10 @@ def history(engine: Engine) -> APIRouter:
 
     @router.get("/chargestations/{id:id}/events", summary="Show a station's history", response_model=shapes.Events)
     async def of_station(
-        id: str,
-        after: Annotated[int, Query(ge=0, lt=2**62)] = 0,
-        limit: Annotated[int, Query(ge=1, le=LISTED)] = 100,
-        cursor: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
+        id: Id,
+        after: After = 0,
+        limit: Limit = 100,
+        cursor: Onward = None,
     ) -> Response:
         """What was recorded of one station, its removal included."""
         page = await answer(after if cursor is None else cursor, limit, subject=id)

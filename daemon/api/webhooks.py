@@ -21,7 +21,8 @@ from ..registrar import Registrar
 from ..requests import NewWebhook, WebhookChanges
 from . import shapes
 from .answers import json_answer, page, page_of_ids
-from .chargestations import LISTED, REPLAYS, actor, position_of
+from .chargestations import REPLAYS, actor, position_of
+from .parameters import Cursor, Id, Limit
 from .paths import encoded
 
 
@@ -76,7 +77,7 @@ def subscriptions(engine: Engine, registrar: Registrar) -> APIRouter:
     router = APIRouter(tags=["webhooks"])
 
     @router.get("/webhooks", summary="List subscriptions", response_model=shapes.Webhooks)
-    async def list_webhooks(limit: Annotated[int, Query(ge=1, le=LISTED)] = 100, cursor: str | None = None) -> Response:
+    async def list_webhooks(limit: Limit = 100, cursor: Cursor = None) -> Response:
         """Subscriptions in the order of their ids, which is the order in which they were made."""
         subscribed = engine.state(webhooks)
         ids, next = page_of_ids(subscribed, cursor, limit)
@@ -91,11 +92,11 @@ def subscriptions(engine: Engine, registrar: Registrar) -> APIRouter:
         return json_answer(answer, 201, {"location": "/webhooks/" + encoded(made.id)})
 
     @router.get("/webhooks/{id:id}", summary="Show a subscription", response_model=shapes.Webhook)
-    async def show(id: str) -> Response:
+    async def show(id: Id) -> Response:
         return json_answer(shown_webhook(engine, id))
 
     @router.patch("/webhooks/{id:id}", summary="Change a subscription", response_model=shapes.Webhook)
-    async def update(request: Request, id: str, given: shapes.WebhookChangesGiven) -> Response:
+    async def update(request: Request, id: Id, given: shapes.WebhookChangesGiven) -> Response:
         """What is left out stays as it is. Mending the URL mends what is pending."""
         named = {name: getattr(given, name) for name in given.model_fields_set}
         for name, value in named.items():
@@ -106,7 +107,7 @@ def subscriptions(engine: Engine, registrar: Registrar) -> APIRouter:
         return json_answer(shown_webhook(engine, id))
 
     @router.delete("/webhooks/{id:id}", status_code=204, summary="Unsubscribe")
-    async def remove(request: Request, id: str) -> Response:
+    async def remove(request: Request, id: Id) -> Response:
         """What is pending is cancelled. Added again, it is another subscription."""
         await registrar.remove_webhook(id, actor=actor(request))
         return Response(status_code=204)
@@ -119,7 +120,7 @@ def requests_of_webhooks(engine: Engine, registrar: Registrar) -> APIRouter:
     router = APIRouter(tags=["webhooks"])
 
     def ask(name: Literal["test", "pause", "enable"], summary: str, description: str) -> None:
-        async def asked(request: Request, id: str) -> Response:
+        async def asked(request: Request, id: Id) -> Response:
             await getattr(registrar, name)(id, actor=actor(request))
             return json_answer(shown_webhook(engine, id))
 
@@ -132,7 +133,7 @@ def requests_of_webhooks(engine: Engine, registrar: Registrar) -> APIRouter:
 
     @router.post("/webhooks/{id:id}/rotate-secret", summary="Replace the secret",
                  response_model=shapes.WebhookWithSecret)  # fmt: skip
-    async def rotate(request: Request, id: str, given: shapes.RotationGiven | None = None) -> Response:
+    async def rotate(request: Request, id: Id, given: shapes.RotationGiven | None = None) -> Response:
         """The one before signs beside the new one until the next rotation."""
         wanted = given or shapes.RotationGiven.model_validate({})  # pyright: ignore[reportCallIssue]
         made = await registrar.rotate_secret(id, secret=wanted.secret, at_once=wanted.at_once, actor=actor(request))
@@ -140,7 +141,7 @@ def requests_of_webhooks(engine: Engine, registrar: Registrar) -> APIRouter:
 
     @router.post("/webhooks/{id:id}/recover", summary="Owe again what was parked or skipped",
                  response_model=shapes.Webhook)  # fmt: skip
-    async def recover(request: Request, id: str, given: shapes.RangeGiven) -> Response:
+    async def recover(request: Request, id: Id, given: shapes.RangeGiven) -> Response:
         """Of the events in a range: positions or times, both ends included."""
         since, until = await trio.to_thread.run_sync(_positions, engine, given, limiter=REPLAYS)
         await registrar.recover(id, since=since, until=until, actor=actor(request))
@@ -155,10 +156,12 @@ def messages(engine: Engine, registrar: Registrar) -> APIRouter:
 
     @router.get("/webhooks/{id:id}/messages", summary="List messages", response_model=shapes.Messages)
     async def list_messages(
-        id: str,
-        state: Literal["pending", "delivered", "parked", "skipped"] = "pending",
-        limit: Annotated[int, Query(ge=1, le=LISTED)] = 100,
-        cursor: str | None = None,
+        id: Id,
+        state: Annotated[
+            Literal["pending", "delivered", "parked", "skipped"], Query(description="What became of them.")
+        ] = "pending",
+        limit: Limit = 100,
+        cursor: Cursor = None,
     ) -> Response:
         """A subscription's messages in a state: all pending ones, and of the settled ones the newest."""
         if id not in engine.state(webhooks):
@@ -170,7 +173,7 @@ def messages(engine: Engine, registrar: Registrar) -> APIRouter:
 
     @router.post("/messages/{id:id}/redeliver", status_code=202, summary="Send again",
                  response_model=shapes.MessageShown)  # fmt: skip
-    async def redeliver(request: Request, id: str) -> Response:
+    async def redeliver(request: Request, id: Id) -> Response:
         """The same id and the same body, ahead of younger ones. One that is pending cannot be asked for."""
         await registrar.redeliver(id, actor=actor(request))
         owed = engine.state(outbox).find(id)
