@@ -19,7 +19,6 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 FILE_LINES = 420
 LONG_FILES = {
-    "daemon/asgi.py": "one peer's way through HTTP/1.1, from its first byte to its last, and the bounds on it",
     "engine/events.py": "the whole vocabulary in one place, a class a kind, with no behaviour to split off",
     "engine/testing/stations.py": "one conformance suite, to be read beside the one interface that it judges",
 }
