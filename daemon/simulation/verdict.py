@@ -25,7 +25,7 @@ from ...engine.clock import parse_time, rfc3339
 from ...engine.events import Micros
 from .behaviours import REFUSED
 from .fleet import Fleet
-from .receiver import Receipt, Told
+from .receiver import FLIPS, Receipt, Told
 from .station import Sighting
 
 SECOND: Final = 1_000_000
@@ -69,6 +69,8 @@ class Judge:
     """Seconds within which the gateway must find a silent station."""
     since: Micros
     """When the trial began: what older events of the log say of our stations was another trial's."""
+    versions: dict[str, int] = field(factory=dict[str, int])
+    """Per station, the newest version that the receiver knows; at first that of the moment the webhook was added."""
     broken: dict[str, list[str]] = field(factory=lambda: {truth: list[str]() for truth in TRUTHS})
     """Per truth, what was found against it."""
     stalls: list[tuple[Micros, Micros]] = field(factory=list[tuple[Micros, Micros]])
@@ -81,6 +83,7 @@ class Judge:
     """How many events of each kind this trial saw."""
     _suspects: dict[str, Micros] = field(factory=dict[str, Micros])
     _judged: int = 0
+    _missed: list[str] = field(factory=list[str])
 
     @property
     def held(self) -> bool:
@@ -121,11 +124,14 @@ class Judge:
         for receipt in receipts:
             if receipt.type == "chargestation.offline" and receipt.station in self.fleet.stations:
                 self._compare_offline(receipt)
+            if receipt.type in FLIPS:
+                self._compare_version(receipt)
         trouble = self.told.trouble
         self.broken["signatures"] = [
             f"{trouble[what]} {what}" for what in ("unsigned", "malformed", "changed") if trouble[what]
         ]
-        self.broken["order"] = [f"{trouble[what]} times a {what}" for what in ("gap", "disorder") if trouble[what]]
+        disorder = [f"{trouble[what]} times a {what}" for what in ("gap", "disorder") if trouble[what]]
+        self.broken["order"] = disorder + self._missed
 
     def compare_flags(self, look: Look, before: Mapping[str, int]) -> Flags:
         """Hold the flags against what the stations see. *before*: the versions received before the look began.
@@ -157,6 +163,12 @@ class Judge:
                 settling += 1
         self.broken["flags"] += [line for line in wrong if line not in self.broken["flags"]]
         return Flags(right=right, settling=settling, held=held, wrong=tuple(wrong))
+
+    def _compare_version(self, receipt: Receipt) -> None:
+        known = self.versions.setdefault(receipt.station, 0)
+        if receipt.version > known + 1:
+            self._missed.append(f"{receipt.station}: version {receipt.version} came after {known}")
+        self.versions[receipt.station] = max(known, receipt.version)
 
     def _compare_offline(self, receipt: Receipt) -> None:
         disconnect: dict[str, Any] = receipt.data.get("disconnect") or {}

@@ -159,11 +159,29 @@ def test_a_get_that_is_older_than_a_message_is_found() -> None:
 # --- offline messages ------------------------------------------------------------------------------------------------
 
 
+def told_online(judge: Judge, *versions: int) -> None:
+    for version in versions:
+        judge.told.receipts.append(
+            Receipt(id=str(version), type="chargestation.online", station="CP-1", version=version, at=T, data={})
+        )
+    judge.compare_messages()
+
+
+@pytest.mark.parametrize(("before", "versions", "missed"), [(0, [1, 2], 0), (0, [2], 1), (7, [8, 9], 0), (7, [9], 1)])
+def test_a_message_that_never_came_is_missed(before: int, versions: list[int], missed: int) -> None:
+    judge = judge_of(dial(0))
+    judge.versions["CP-1"] = before
+    told_online(judge, *versions)
+
+    assert len(judge.broken["order"]) == missed
+    assert judge.versions["CP-1"] == versions[-1]
+
+
 def told_offline(judge: Judge, at: float) -> None:
     disconnect = {"detectedAt": rfc3339(T + int(at * SECOND)), "cause": "ping_timeout"}
-    data = {"id": "CP-1", "version": 2, "disconnect": disconnect}
+    data = {"id": "CP-1", "version": 1, "disconnect": disconnect}
     judge.told.receipts.append(
-        Receipt(id="msg_1", type="chargestation.offline", station="CP-1", version=2, at=T, data=data)
+        Receipt(id="msg_1", type="chargestation.offline", station="CP-1", version=1, at=T, data=data)
     )
     judge.compare_messages()
 
