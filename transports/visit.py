@@ -30,6 +30,7 @@ from .handshake import (
     retry_after,
     station_of,
 )
+from .lobby import Patience
 from .wire import Wire
 
 _LOG: Final = logging.getLogger(__name__)
@@ -41,16 +42,6 @@ _QUEUE: Final = 1024
 _NOTHING_COMMON: Final = "no common subprotocol"
 
 
-class Patience:
-    """How long one handshake may take."""
-
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self.scope = scope
-        self.began = trio.current_time()
-        self.silent = True
-        """Whether the peer has not made its request yet."""
-
-
 @frozen(kw_only=True)
 class Etiquette:
     """How visitors are received."""
@@ -60,7 +51,7 @@ class Etiquette:
     """What stands before the station id in the URL."""
     tls: ssl.SSLContext | None
     max_message: int
-    patience: Callable[[], AbstractContextManager[Patience]]
+    handshake: Callable[[], AbstractContextManager[Patience]]
     """Bounds the time of one handshake."""
 
 

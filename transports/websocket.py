@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Generator
-from contextlib import contextmanager
-from math import inf
-from typing import Final
 
 import trio
 from attrs import evolve
@@ -21,11 +17,9 @@ from ..engine.stations import Door
 from .admission import Admit
 from .bounds import Bounds, Suspects
 from .listening import accept_from, listen, parse_address, shown
+from .lobby import Lobby
 from .peer import OnMessage, Peer
-from .visit import Etiquette, Patience
-
-_CROWDED: Final = 1.0
-"""Seconds that a handshake may be silent while `max_handshakes` are under way: a station's request comes at once."""
+from .visit import Etiquette
 
 
 class WebSocketStations:
@@ -59,23 +53,16 @@ class WebSocketStations:
         bounds: Bounds | None = None,
     ) -> None:
         self._address = parse_address(listen)
+        self._lobby = Lobby(places=max_handshakes, timeout=handshake_timeout)
         self._etiquette = Etiquette(
-            admit=admit,
-            path="/" + path.strip("/"),
-            tls=tls,
-            max_message=max_message,
-            patience=self._patience,
+            admit=admit, path="/" + path.strip("/"), tls=tls, max_message=max_message, handshake=self._lobby.handshake
         )
         self._on_message = on_message
         self._suspects = Suspects(evolve(bounds or Bounds(), message=max_message))
-        self._handshake_timeout = handshake_timeout
-        self._max_handshakes = max_handshakes
         self._public_url = public_url
         self._listeners: list[socket.socket] = []
         self._accepting = trio.CancelScope()
         self._serving = False
-        self._undecided: dict[Patience, None] = {}
-        self._decided = trio.Event()
 
     @property
     def addresses(self) -> list[str]:
@@ -94,13 +81,14 @@ class WebSocketStations:
             async with trio.open_nursery() as peers:
 
                 def welcome(sock: socket.socket, remote: str) -> None:
+                    self._lobby.accepted()
                     peers.start_soon(Peer(self._etiquette, self._suspects, self._on_message, door, sock, remote).attend)
 
                 try:
                     with self._accepting:
                         async with trio.open_nursery() as loops:
                             for listener in self._listeners:
-                                loops.start_soon(accept_from, listener, welcome, self._room)
+                                loops.start_soon(accept_from, listener, welcome, self._lobby.room)
                 finally:
                     self._close_listeners()
             nursery.cancel_scope.cancel()
@@ -114,26 +102,3 @@ class WebSocketStations:
         for listener in self._listeners:
             listener.close()
         self._listeners = []
-
-    @contextmanager
-    def _patience(self) -> Generator[Patience]:
-        """Bound the time of one handshake, and count it until it is decided."""
-        with trio.move_on_after(self._handshake_timeout) as scope:
-            patience = Patience(scope)
-            self._undecided[patience] = None
-            try:
-                yield patience
-            finally:
-                del self._undecided[patience]
-                self._decided.set()
-
-    async def _room(self) -> None:
-        """Wait until one more handshake may begin; a stranger that says nothing makes room for one."""
-        while len(self._undecided) >= self._max_handshakes:
-            self._decided = trio.Event()
-            silent = next((patience for patience in self._undecided if patience.silent), None)
-            with trio.CancelScope(deadline=inf if silent is None else silent.began + _CROWDED) as waiting:
-                await self._decided.wait()
-            if waiting.cancelled_caught and silent is not None:
-                silent.scope.cancel()
-                await self._decided.wait()

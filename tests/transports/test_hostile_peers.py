@@ -72,7 +72,9 @@ def open_files() -> int:
 
 
 @asynccontextmanager
-async def gateway(*, handshake_timeout: float = 5.0, max_handshakes: int = 1024) -> AsyncIterator[Gateway]:
+async def gateway(
+    *, handshake_timeout: float = 5.0, max_handshakes: int = 1024, bounds: Bounds = SHORT
+) -> AsyncIterator[Gateway]:
     """Serve while the block lasts; then see that a good station still gets in, and that nothing was left behind."""
     log = MemoryLog()
     stations = WebSocketStations(
@@ -81,7 +83,7 @@ async def gateway(*, handshake_timeout: float = 5.0, max_handshakes: int = 1024)
         on_message=echo,
         handshake_timeout=handshake_timeout,
         max_handshakes=max_handshakes,
-        bounds=SHORT,
+        bounds=bounds,
     )
     with trio.fail_after(30):
         async with (
@@ -273,6 +275,44 @@ async def test_a_frame_may_come_slowly_if_it_comes_in_time() -> None:
                 await trio.sleep(0.015)
 
         assert [await station.receive() for _ in range(3)] == ["heard slow"] * 3
+
+
+async def test_an_answer_that_comes_too_late_is_nobodys_fault(caplog: pytest.LogCaptureFixture) -> None:
+    async with gateway() as stage:
+        station = await stage.station()
+        for _ in range(20):
+            await station.send("question")
+        await station.lose(reset=True)
+
+        assert (await stage.closed()).cause == "network_lost"
+    assert caplog.records == []
+
+
+async def test_many_senders_cannot_pile_up_messages_that_nobody_reads() -> None:
+    async with gateway(bounds=Bounds(unread_time=60, sweep=0.05)) as stage:
+        station = await stage.station()
+        station.vanish()
+        connection = stage.engine.connection("CP-1")
+        assert connection is not None
+
+        async def send() -> None:
+            with suppress(trio.BrokenResourceError):
+                await connection.send("x" * 100_000)
+
+        for _ in range(40):
+            stage.nursery.start_soon(send)
+
+        assert (await stage.closed()).cause == "slow_reader"
+
+
+async def test_one_message_of_any_size_reaches_a_station_that_reads() -> None:
+    async with gateway() as stage:
+        station = await stage.station()
+        connection = stage.engine.connection("CP-1")
+        assert connection is not None
+        await connection.send("x" * 1_000_000)
+
+        assert len(await station.receive()) == 1_000_000
 
 
 async def test_pings_after_our_close_hurt_nobody() -> None:

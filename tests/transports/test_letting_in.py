@@ -7,6 +7,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -108,10 +109,18 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    admit: Admit | None = None, *, handshake_timeout: float = 5.0, tls: ssl.SSLContext | None = None
+    admit: Admit | None = None,
+    *,
+    handshake_timeout: float = 5.0,
+    max_handshakes: int = 100,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Stage]:
     stations = WebSocketStations(
-        "127.0.0.1:0", admit=admit or AnyStation(), handshake_timeout=handshake_timeout, tls=tls
+        "127.0.0.1:0",
+        admit=admit or AnyStation(),
+        handshake_timeout=handshake_timeout,
+        max_handshakes=max_handshakes,
+        tls=tls,
     )
     door = NotingDoor()
     with trio.fail_after(20):
@@ -306,6 +315,49 @@ async def test_after_an_order_that_comes_before_the_101_there_is_none() -> None:
         at.door.on_admission = lambda connection: connection.link.drop(1001, "superseded", abort=False)
         with pytest.raises(trio.BrokenResourceError, match="without an answer"):
             await at.dial()
+
+
+async def test_a_ping_that_is_due_before_the_101_does_not_spoil_it() -> None:
+    async with stage() as at:
+        at.door.on_admission = lambda connection: connection.link.ping()
+        station = await at.dial()
+
+        assert station.subprotocol == "ocpp1.6"
+
+
+async def test_a_handshake_whose_time_ends_between_admission_and_101_is_aborted() -> None:
+    async def late() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.3)
+
+    async with stage(handshake_timeout=0.2) as at:
+        at.door.before_admitting = late
+        with pytest.raises(trio.BrokenResourceError, match="without an answer"):
+            await at.dial()
+        (connection,) = at.door.admitted
+        await connection.over.wait()
+
+    assert connection.endings == [Ending(side="network", cause="handshake_aborted")]
+    assert at.door.refusals == []
+
+
+async def test_who_is_being_decided_about_makes_room_for_nobody() -> None:
+    decided = trio.Event()
+
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        await decided.wait()
+        return Welcome(station=knock.station)
+
+    async with stage(admit, max_handshakes=2) as at, trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(partial(at.dial, path=f"/CP-{number}"))
+        await trio.sleep(1.3)
+        undecided = at.door.undecided
+        decided.set()
+
+    assert undecided == 2
+    assert len(at.door.admitted) == 4
+    assert at.door.refusals == []
 
 
 async def test_a_station_that_vanishes_without_a_word_does_not_hold_the_count_of_handshakes() -> None:

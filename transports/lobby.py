@@ -1,0 +1,64 @@
+"""The handshakes under way: each has its deadline, and together they are bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from math import inf
+from typing import Final
+
+import trio
+
+_CROWDED: Final = 1.0
+"""Seconds that a handshake may be silent once the lobby is full: a station's request comes at once."""
+
+
+class Patience:
+    """How long one handshake may take."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self.scope = scope
+        self.began = trio.current_time()
+        self.silent = True
+        """Whether the peer has not made its request yet."""
+
+
+class Lobby:
+    """Where peers wait to be let in, or turned away."""
+
+    def __init__(self, *, places: int, timeout: float) -> None:
+        self._places = places
+        self._timeout = timeout
+        self._accepted = 0
+        self._undecided: dict[Patience, None] = {}
+        self._moved = trio.Event()
+
+    def accepted(self) -> None:
+        """A peer was accepted; its `handshake` will begin."""
+        self._accepted += 1
+
+    @contextmanager
+    def handshake(self) -> Generator[Patience]:
+        """Bound the time of one handshake; its place is free when the block ends."""
+        self._accepted -= 1
+        with trio.move_on_after(self._timeout) as scope:
+            patience = Patience(scope)
+            self._undecided[patience] = None
+            self._moved.set()
+            try:
+                yield patience
+            finally:
+                del self._undecided[patience]
+                self._moved.set()
+
+    async def room(self) -> None:
+        """Wait until there is a place. A peer that says nothing has to make room for others after a second; one that
+        we have not decided about has not."""
+        while self._accepted + len(self._undecided) >= self._places:
+            self._moved = trio.Event()
+            silent = next((patience for patience in self._undecided if patience.silent), None)
+            with trio.CancelScope(deadline=inf if silent is None else silent.began + _CROWDED) as waiting:
+                await self._moved.wait()
+            if waiting.cancelled_caught and silent is not None:
+                silent.scope.cancel()
+                await self._moved.wait()
