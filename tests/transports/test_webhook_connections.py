@@ -19,7 +19,7 @@ from receiving import (
     receiving,
     sender,
 )
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from stationkeeper.transports import WebhookSender
 from stationkeeper.transports.receivers import IDLE_PER_ORIGIN
@@ -55,6 +55,26 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used_again() -> No
     assert receiver.connections == 3
 
 
+async def test_what_a_receiver_says_unasked_is_nobodys_answer() -> None:
+    said = trio.Event()
+
+    async def impatient(stream: trio.abc.Stream) -> None:
+        await read_request(stream)
+        await stream.send_all(OK)
+        await said.wait()
+        await stream.send_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+        await stream.receive_some(1)
+
+    async with receiving(impatient) as receiver, aclosing(sender()) as sending:
+        first = await sending.send(attempt_at(receiver.url))
+        said.set()
+        await wait_all_tasks_blocked(0.05)
+        second = await sending.send(attempt_at(receiver.url))
+
+    assert (first.status, second.status) == (200, 200)
+    assert receiver.connections == 2
+
+
 async def test_a_request_lost_on_an_idle_connection_is_sent_once_more() -> None:
     requests: list[Request] = []
     first_two = iter([OK, b""])
@@ -72,6 +92,21 @@ async def test_a_request_lost_on_an_idle_connection_is_sent_once_more() -> None:
 
     assert [answer.status for answer in answers] == [200, 200]
     assert len(requests) == 3
+
+
+async def test_a_request_that_was_half_answered_is_not_sent_again() -> None:
+    answers = iter([OK, OK[:20]])
+
+    async def breaks_off(stream: trio.abc.Stream) -> None:
+        while (answer := next(answers, b"")) and await read_request(stream):
+            await stream.send_all(answer)
+
+    async with receiving(breaks_off) as receiver, aclosing(sender()) as sending:
+        await sending.send(attempt_at(receiver.url))
+        answer = await sending.send(attempt_at(receiver.url))
+
+    assert answer.error == "the receiver closed the connection within the head of its answer"
+    assert receiver.connections == 1
 
 
 async def test_a_request_lost_on_a_new_connection_is_not_sent_again() -> None:
@@ -140,6 +175,14 @@ async def test_https_is_spoken_and_kept_alive(authority: trustme.CA) -> None:
 
     assert [(answer.status, answer.error) for answer in answers] == [(200, "")] * 3
     assert receiver.connections == 1
+
+
+async def test_the_certificate_must_bear_the_name_of_the_url(authority: trustme.CA) -> None:
+    context = server_side(authority, "localhost")
+    async with receiving(answering(OK), context) as receiver, aclosing(trusting(authority)) as sending:
+        answer = await sending.send(attempt_at(f"https://localhost:{receiver.port}/"))
+
+    assert (answer.status, answer.error) == (200, "")
 
 
 async def test_a_certificate_of_an_unknown_authority_is_not_accepted(authority: trustme.CA) -> None:
