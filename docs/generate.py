@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ import trio
 
 from stationkeeper.daemon import cli, config, units
 from stationkeeper.daemon.api.app import create_app
+from stationkeeper.daemon.metrics import Metrics
 from stationkeeper.daemon.registrar import Registrar
 from stationkeeper.daemon.requests import UrlPolicy
 from stationkeeper.daemon.tokens import Tokens
@@ -235,6 +237,29 @@ def _type(schema: dict[str, Any]) -> str:
     return str(schema.get("type", ""))
 
 
+def metrics_page() -> str:
+    """Every metric of our own that the daemon tells Prometheus."""
+    text = trio.run(metrics_of_nothing)
+    helps = dict(re.findall(r"^# HELP (stationkeeper_\w+) (.*)$", text, re.MULTILINE))
+    types = dict(re.findall(r"^# TYPE (stationkeeper_\w+) (.*)$", text, re.MULTILINE))
+    lines = [
+        "# Metrics",
+        "",
+        "`GET /metrics` answers in Prometheus' text format: what stands here, and the process's and Python's own"
+        " (`process_*`, `python_*`). No label takes its values from a peer, so the number of series is bounded by what"
+        " you configured.",
+        "",
+        *table(("metric", "type", "is"), [(f"`{name}`", types[name], helps[name]) for name in helps]),
+        "",
+    ]
+    return NOTICE + "\n".join(lines)
+
+
+async def metrics_of_nothing() -> str:
+    async with open_engine(MemoryLog(), projections=[presence, registry, webhooks, outbox], inline=True) as engine:
+        return Metrics(engine).text().decode()
+
+
 async def openapi() -> dict[str, Any]:
     """Ask the daemon's application for its OpenAPI document, without any socket."""
     told: list[dict[str, Any]] = []
@@ -274,6 +299,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration_page,
     "commands.md": commands_page,
     "http-api.md": http_page,
+    "metrics.md": metrics_page,
 }
 """The pages that this writes, in docs/reference."""
 
