@@ -133,6 +133,7 @@ async def test_a_live_stream_sends_what_changed_and_no_more() -> None:
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
 def chromium() -> str:
     """Return where Chromium is; skip, or fail where CI is set, with a sentence that says what to install."""
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -209,8 +210,7 @@ async def look(path: str, url: str, at: Callable[[Browser], None], **settings: A
     return await trio.to_thread.run_sync(run)
 
 
-async def test_a_flip_is_seen_live_with_no_reload_no_error_and_nothing_from_outside() -> None:
-    path = chromium()
+async def test_a_flip_is_seen_live_with_no_reload_no_error_and_nothing_from_outside(chromium: str) -> None:
     async with served() as (office, url):
         await office.engine.record(StationRegistered(), subject="CP-7")
 
@@ -228,13 +228,12 @@ async def test_a_flip_is_seen_live_with_no_reload_no_error_and_nothing_from_outs
             browser.wait_for("[data-part='station CP-8']", "online")
             assert browser.page.evaluate("window.loadedOnce") is True
 
-        browser = await look(path, url, at)
+        browser = await look(chromium, url, at)
 
     assert browser.complaints == []
 
 
-async def test_the_pages_of_a_station_and_of_subscriptions_are_live_too() -> None:
-    path = chromium()
+async def test_the_pages_of_a_station_and_of_subscriptions_are_live_too(chromium: str) -> None:
     async with served() as (office, url):
         await office.ask("POST", "/webhooks", {"url": "https://receiver.example/", "name": "Billing"})
         station = await office.stations.connect("CP-7")
@@ -252,13 +251,12 @@ async def test_the_pages_of_a_station_and_of_subscriptions_are_live_too() -> Non
             browser.wait_for(".card", "failing")
             browser.go("/docs")
 
-        browser = await look(path, url, at)
+        browser = await look(chromium, url, at)
 
     assert browser.complaints == []
 
 
-async def test_every_page_fits_a_phone_light_and_dark() -> None:
-    path = chromium()
+async def test_every_page_fits_a_phone_light_and_dark(chromium: str) -> None:
     async with served() as (office, url):
         await office.engine.record(StationRegistered(name="Harbour " * 30), subject=LONG)
         await (await office.stations.connect(LONG)).close(4000, "x" * 100)
@@ -274,14 +272,13 @@ async def test_every_page_fits_a_phone_light_and_dark() -> None:
                     colors.add(browser.page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
         colors: set[str] = set()
-        await look(path, url, at, viewport=PHONE)
+        await look(chromium, url, at, viewport=PHONE)
 
     assert {page: width for page, width in widths.items() if width} == {}
     assert len(colors) == 2
 
 
-async def test_without_javascript_the_page_says_the_same_and_can_be_loaded_again() -> None:
-    path = chromium()
+async def test_without_javascript_the_page_says_the_same_and_can_be_loaded_again(chromium: str) -> None:
     async with served() as (office, url):
         await office.stations.connect("CP-7")
 
@@ -292,11 +289,10 @@ async def test_without_javascript_the_page_says_the_same_and_can_be_loaded_again
             browser.wait_for("[data-part='station CP-7']", "online")
             assert browser.page.url == url + "/?q=cp"
 
-        await look(path, url, at, java_script_enabled=False)
+        await look(chromium, url, at, java_script_enabled=False)
 
 
-async def test_with_tokens_a_browser_is_asked_once(tmp_path: Path) -> None:
-    path = chromium()
+async def test_with_tokens_a_browser_is_asked_once(chromium: str, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("read canary-read\n")
     async with served(tokens) as (office, url):
@@ -311,6 +307,6 @@ async def test_with_tokens_a_browser_is_asked_once(tmp_path: Path) -> None:
             browser.page.get_by_role("button", name="Log out").click()
             browser.wait_for("h1", "Log in")
 
-        browser = await look(path, url, at)
+        browser = await look(chromium, url, at)
 
     assert browser.complaints == []
