@@ -43,6 +43,10 @@ BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*```text\n(.*?)^```\n)?", re.DO
 PASSWORD = "a password of 16 or more bytes"
 
 
+def shown(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
 @frozen
 class Example:
     """A script that stands in a page, and what it prints."""
@@ -56,7 +60,7 @@ def examples() -> Iterator[Example]:
     for page in PAGES:
         text = page.read_text()
         for block in BLOCK.finditer(text):
-            where = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, block.start()) + 1}"
+            where = f"{shown(page)}:{text.count(chr(10), 0, block.start()) + 1}"
             yield Example(where, block[1], (block[2] or "").splitlines())
 
 
@@ -189,7 +193,7 @@ def shell_lines() -> Iterator[tuple[str, list[str]]]:
                 if line.startswith("$ "):
                     words = shlex.split(line.removeprefix("$ "), comments=True)
                     ends = [words.index(mark) for mark in (">", "|") if mark in words]
-                    yield f"{page.relative_to(ROOT)}: {line}", words[: min(ends, default=None)]
+                    yield f"{shown(page)}: {line}", words[: min(ends, default=None)]
 
 
 @pytest.mark.parametrize(("line", "words"), list(shell_lines()))
@@ -227,6 +231,13 @@ def test_a_configuration_of_the_pages_can_be_used(page: Path, tmp_path: Path) ->
         (tmp_path / "stationkeeper.toml").write_text(block[1])
 
         assert load(tmp_path / "stationkeeper.toml").config != Config()
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "bench/README.md"], ids=shown)
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("page", generate.PAGES)
