@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from ..engine.events import Event, Micros
 from ..engine.fold import Projection
 from ..engine.log import Log
-from .credentials import SecretStore
+from .vault import SecretStore
 
 S = TypeVar("S")
 

@@ -13,11 +13,14 @@ A password is bytes. OCPP 1.6 keys are 20 bytes, shown to people as 40 hex digit
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from hashlib import scrypt
 from secrets import token_bytes
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 import trio
+
+from .vault import SecretStore, Vault
 
 Password: TypeAlias = str | bytes
 """Text as a human or a file gives it; or the bytes of a machine-made key."""
@@ -37,14 +40,6 @@ _STRETCHING: Final = 2
 _WAITING: Final = 200
 """Passwords that may wait to be stretched: 5 s of work for two cores, half of a handshake's time."""
 _PEPPER_ID: Final = "pepper"
-
-
-class SecretStore(Protocol):
-    """Secrets under ids: `engine.log.secrets.Secrets`, or its like in memory."""
-
-    def keep(self, id: str, secret: bytes) -> None: ...
-    def get(self, id: str) -> bytes | None: ...
-    def forget(self, id: str) -> None: ...
 
 
 class Crowded(Exception):
@@ -69,8 +64,9 @@ class Credentials:
     """Stored digests of passwords. Ids are random and never used again, so that a digest never changes under one."""
 
     def __init__(self, secrets: SecretStore) -> None:
-        self._secrets = secrets
+        self._vault = Vault(secrets)
         self._boot_key = token_bytes(32)
+        self._drawing = trio.Lock()
         self._kept: dict[str, bytes] = {}
         self._remembered: dict[str, tuple[bytes, bool]] = {}
         self._limiter = trio.CapacityLimiter(_STRETCHING)
@@ -79,18 +75,20 @@ class Credentials:
         """Keep a password's digest under a new id; durable on return."""
         key = password if isinstance(password, bytes) else key_in_hex(password)
         if key is not None and len(key) >= SHORTEST_KEY:
-            digest = b"hmac:" + self._keyed(id, key)
+            digest = b"hmac:" + self._keyed(await self._make_pepper(), id, key)
         else:
             plain = password if isinstance(password, bytes) else password.encode()
             salt = token_bytes(16)
-            digest = b"scrypt:" + salt + await self._stretch(salt, plain)
-        self._secrets.keep(id, digest)
+            digest = b"scrypt:" + salt + await self._stretch(await self._make_pepper(), salt, plain)
+        await self._vault.keep(id, digest)
 
-    def forget(self, id: str) -> None:
-        """Forget a credential, for good."""
-        self._secrets.forget(id)
-        self._kept.pop(id, None)
-        self._remembered.pop(id, None)
+    async def forget(self, ids: Iterable[str]) -> None:
+        """Forget credentials, for good."""
+        forgotten = list(ids)
+        for id in forgotten:
+            self._kept.pop(id, None)
+            self._remembered.pop(id, None)
+        await self._vault.forget(forgotten)
 
     async def matches(self, id: str, presented: bytes) -> bool:
         """Return whether what a station presented is the password kept under an id.
@@ -98,21 +96,20 @@ class Credentials:
         Raises:
             Crowded: it would have to be stretched, and so many wait for that that it would come too late.
         """
-        kept = self._kept.get(id) or self._secrets.get(id)
-        if kept is None or len(presented) > 2 * LONGEST:
+        kept, pepper = self._read(id), self._read(_PEPPER_ID)
+        if kept is None or pepper is None or len(presented) > 2 * LONGEST:
             return False
-        self._kept[id] = kept
         if kept.startswith(b"hmac:"):
-            return self._matches_key(id, kept.removeprefix(b"hmac:"), presented)
-        return await self._matches_stretched(id, kept.removeprefix(b"scrypt:"), presented)
+            return self._matches_key(pepper, id, kept.removeprefix(b"hmac:"), presented)
+        return await self._matches_stretched(pepper, id, kept.removeprefix(b"scrypt:"), presented)
 
-    def _matches_key(self, id: str, digest: bytes, presented: bytes) -> bool:
+    def _matches_key(self, pepper: bytes, id: str, digest: bytes, presented: bytes) -> bool:
         right = False
         for candidate in _readings(presented):
-            right |= hmac.compare_digest(self._keyed(id, candidate), digest)
+            right |= hmac.compare_digest(self._keyed(pepper, id, candidate), digest)
         return right
 
-    async def _matches_stretched(self, id: str, kept: bytes, presented: bytes) -> bool:
+    async def _matches_stretched(self, pepper: bytes, id: str, kept: bytes, presented: bytes) -> bool:
         mark = hmac.digest(self._boot_key, id.encode() + b"\0" + presented, "sha256")
         remembered = self._remembered.get(id)
         if remembered is not None and hmac.compare_digest(remembered[0], mark):
@@ -122,26 +119,33 @@ class Credentials:
         salt, digest = kept[:16], kept[16:]
         right = False
         for candidate in _readings(presented):
-            right |= hmac.compare_digest(await self._stretch(salt, candidate), digest)
+            right |= hmac.compare_digest(await self._stretch(pepper, salt, candidate), digest)
         if right or remembered is None or not remembered[1]:
             # A wrong password never pushes out the right one: a stranger could otherwise make each reconnect dear.
             self._remembered[id] = (mark, right)
         return right
 
-    async def _stretch(self, salt: bytes, password: bytes) -> bytes:
+    async def _stretch(self, pepper: bytes, salt: bytes, password: bytes) -> bytes:
         # Not the password itself: scrypt takes it as a key of HMAC, where zero bytes at its end make no difference.
-        digest = hmac.digest(self._pepper(), password, "sha256")
+        digest = hmac.digest(pepper, password, "sha256")
         return await trio.to_thread.run_sync(lambda: scrypt(digest, salt=salt, **_SCRYPT), limiter=self._limiter)
 
-    def _keyed(self, id: str, secret: bytes) -> bytes:
-        return hmac.digest(self._pepper(), id.encode() + b"\0" + secret, "sha256")
+    def _keyed(self, pepper: bytes, id: str, secret: bytes) -> bytes:
+        return hmac.digest(pepper, id.encode() + b"\0" + secret, "sha256")
 
-    def _pepper(self) -> bytes:
-        pepper = self._kept.get(_PEPPER_ID) or self._secrets.get(_PEPPER_ID)
-        if pepper is None:
-            pepper = token_bytes(32)
-            self._secrets.keep(_PEPPER_ID, pepper)
-        self._kept[_PEPPER_ID] = pepper
+    def _read(self, id: str) -> bytes | None:
+        kept = self._kept.get(id)
+        if kept is None and (kept := self._vault.get(id)) is not None:
+            self._kept[id] = kept
+        return kept
+
+    async def _make_pepper(self) -> bytes:
+        """Return the pepper, which is drawn with the first password."""
+        async with self._drawing:
+            pepper = self._read(_PEPPER_ID)
+            if pepper is None:
+                pepper = token_bytes(32)
+                await self._vault.keep(_PEPPER_ID, pepper)
         return pepper
 
 

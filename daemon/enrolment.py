@@ -93,7 +93,7 @@ class Enrolment:
                 site=before.site if changes.site is KEEP else changes.site,
             )
             position = await self._book.record(event, subject=id, actor=actor)
-            self._forget(before, named=event)
+            await self._forget(before, named=event)
         return Credited(id=id, password=shown, position=position)
 
     async def remove(self, id: str, *, actor: str) -> int:
@@ -106,7 +106,7 @@ class Enrolment:
         async with self._turn:
             before = self.station_record(id)
             position = await self._book.record(StationRemoved(), subject=id, actor=actor)
-            self._forget(before)
+            await self._forget(before)
         return position
 
     def station_record(self, id: str) -> StationRecord:
@@ -142,11 +142,9 @@ class Enrolment:
         ends = until if newest.not_after is None else min(until, newest.not_after)
         return (evolve(newest, not_after=ends),)
 
-    def _forget(self, before: StationRecord, *, named: StationRecord | None = None) -> None:
+    async def _forget(self, before: StationRecord, *, named: StationRecord | None = None) -> None:
         kept = {credential.id for credential in named.credentials} if named else set[str]()
-        for credential in before.credentials:
-            if credential.id not in kept:
-                self.credentials.forget(credential.id)
+        await self.credentials.forget(credential.id for credential in before.credentials if credential.id not in kept)
 
 
 def _password(given: Password | None, generate: bool) -> tuple[Password | None, str | None]:

@@ -15,6 +15,7 @@ from .credentials import Credentials
 from .enrolment import CREDENTIAL_PREFIX, Enrolment
 from .requests import UrlPolicy
 from .subscriptions import SIGNING_PREFIX, Subscriptions
+from .vault import Vault
 
 
 class Registrar(Enrolment, Subscriptions):
@@ -24,12 +25,12 @@ class Registrar(Enrolment, Subscriptions):
         self._book = book
         self._policy = policy or UrlPolicy()
         self._turn = trio.Lock()
+        self._vault = Vault(book.secrets)
         self.credentials = credentials or Credentials(book.secrets)
 
-    def sweep(self, ids: Iterable[str]) -> int:
+    async def sweep(self, ids: Iterable[str]) -> int:
         """Forget what a crash left behind: those of the secrets *ids* that nothing names. Return how many they were."""
         named = self.credentials_named() | self.signing_secrets_named()
         orphans = [id for id in ids if id.startswith((CREDENTIAL_PREFIX, SIGNING_PREFIX)) and id not in named]
-        for id in orphans:
-            self.credentials.forget(id)
+        await self._vault.forget(orphans)
         return len(orphans)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import AsyncIterable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -32,6 +33,7 @@ from .config import Config
 from .front import Front
 from .registrar import Registrar
 from .requests import UrlPolicy
+from .revocation import drop_the_revoked
 from .settle import settle_stations
 from .standing import bring_into_line, read_standing
 from .tls import StationTls
@@ -141,7 +143,7 @@ class Daemon:
             self._engine = engine
             registrar = Registrar(engine, policy=self._policy)
             self._admission.attach(engine, registrar.credentials)
-            registrar.sweep(engine.secrets.ids())
+            await registrar.sweep(engine.secrets.ids())
             await bring_into_line(engine, registrar, self._standing)
             front.app = create_app(engine, registrar, tokens=self._tokens)
             self._announce(engine, server)
@@ -151,6 +153,7 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(settle_stations, engine)
                 nursery.start_soon(tell_of_troubles, engine)
+                nursery.start_soon(partial(drop_the_revoked, engine, open=options.open))
                 await self._told_to_stop.wait()
                 nursery.cancel_scope.cancel()
             systemd.notify("STOPPING=1")

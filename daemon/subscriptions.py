@@ -8,7 +8,6 @@ from __future__ import annotations
 import hmac
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable
 from secrets import token_bytes
 from typing import Final
 
@@ -34,6 +33,7 @@ from .books import Book
 from .errors import Invalid, NotFound, StillPending
 from .forgotten import find_forgotten
 from .requests import KEEP, NewWebhook, UrlPolicy, WebhookChanges
+from .vault import Vault
 
 SECRET_PREFIX: Final = "whsec_"
 SIGNING_PREFIX: Final = "sign_"
@@ -60,6 +60,7 @@ class Subscriptions:
     _book: Book
     _policy: UrlPolicy
     _turn: trio.Lock
+    _vault: Vault
 
     async def subscribe(self, webhook: NewWebhook, *, actor: str, id_prefix: str = "wh_") -> Subscribed:
         """Add a webhook, and return its id and secret; durable on return.
@@ -76,7 +77,7 @@ class Subscriptions:
                 url=webhook.url,
                 events=webhook.events,
                 stations=webhook.stations,
-                secrets=(self._keep(secret),),
+                secrets=(await self._keep(secret),),
                 initial=webhook.initial,
                 name=webhook.name,
             )
@@ -112,9 +113,9 @@ class Subscriptions:
         drawn = draw_secret() if secret is None else read_secret(secret)
         async with self._turn:
             before = self.webhook_record(id)
-            secrets = (self._keep(drawn), *(() if at_once else before.secrets[:1]))
+            secrets = (await self._keep(drawn), *(() if at_once else before.secrets[:1]))
             position = await self._update(id, before, WebhookChanges(), secrets, actor)
-            self._forget_secrets(set(before.secrets) - set(secrets))
+            await self._vault.forget(set(before.secrets) - set(secrets))
         return Subscribed(id=id, secret=write_secret(drawn), position=position)
 
     async def remove_webhook(self, id: str, *, actor: str) -> int:
@@ -127,7 +128,7 @@ class Subscriptions:
         async with self._turn:
             before = self.webhook_record(id)
             position = await self._book.record(WebhookRemoved(), subject=id, actor=actor)
-            self._forget_secrets(before.secrets)
+            await self._vault.forget(before.secrets)
         return position
 
     async def pause(self, id: str, *, actor: str) -> int:
@@ -219,14 +220,10 @@ class Subscriptions:
         with self._book.reader() as log:
             return find_forgotten(log, message)
 
-    def _keep(self, secret: bytes) -> str:
+    async def _keep(self, secret: bytes) -> str:
         id = SIGNING_PREFIX + new_id(self._book.now())
-        self._book.secrets.keep(id, secret)
+        await self._vault.keep(id, secret)
         return id
-
-    def _forget_secrets(self, ids: Iterable[str]) -> None:
-        for id in ids:
-            self._book.secrets.forget(id)
 
 
 def draw_secret() -> bytes:

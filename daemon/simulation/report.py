@@ -23,6 +23,7 @@ SENTENCES = {
     "order": "versions rise one by one, per station",
     "reading": "no GET is older than a webhook",
     "offline": "no station is called offline while it answers",
+    "restart": "nor for the daemon's own death, if it is back in time",
     "answers": "the API answers whenever the daemon runs",
     "handshakes": "nobody is let in or locked out wrongly",
 }

@@ -58,7 +58,13 @@ class Trial:
         self.receiver = Receiver(failing=failing, random=Random(f"{seed}:receiver"))
         members = [_member(recruit) for recruit in recruits]
         self.fleet = Fleet(gateway.stations_url, members, seed=seed, pace=pace)
-        self.judge = Judge(fleet=self.fleet, told=self.receiver.told, silence=terms.silence_bound, since=wall())
+        self.judge = Judge(
+            fleet=self.fleet,
+            told=self.receiver.told,
+            silence=terms.silence_bound,
+            grace=terms.grace,
+            since=wall(),
+        )
         self.flags = Flags()
         """As of the newest look."""
         self.versions: dict[str, int] = {}
@@ -114,11 +120,13 @@ class Trial:
     async def kill(self) -> Killing:
         """Kill the gateway with SIGKILL, start it again, and look at the flags at once."""
         before = self.online
-        begun = trio.current_time()
+        killed = wall()
         await self.gateway.kill()
         await self.gateway.start()
-        down = trio.current_time() - begun
+        ready = wall()
+        self.judge.deaths.append((killed, ready))
         await self.look()
+        down = (ready - killed) / SECOND
         return Killing(online_before=len(before), online_after=len(before & self.online), down=down)
 
     def unrest(self) -> list[str]:

@@ -8,7 +8,8 @@ It knows no projection and no fold, so that it cannot share an error with them. 
     signatures  every message is signed by a secret that was handed to us, and an id never comes with another body
     order       versions rise by one from message to message, per station
     reading     a GET after a message never shows an older version (design, truth 18)
-    offline     no station is reported offline while it answers; a restart of the gateway is no outage of a station
+    offline     no station is reported offline while it answers
+    restart     nor for the death of the gateway itself, if it answered then and came back within the grace
     answers     the API answers whenever the daemon runs
     handshakes  who should be let in is never refused, but for 503; who should not be let in never is
 """
@@ -16,7 +17,7 @@ It knows no projection and no fold, so that it cannot share an error with them. 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -35,7 +36,18 @@ CLOCK_SKEW: Final = SECOND // 20
 """Micros by which two processes' clocks may differ: event times are counted from a run's start, not read anew. It is
 less than half of what any station waits before it dials again, so that no event can be taken for the next dial's."""
 
-TRUTHS: Final = ("flags", "positions", "opened", "signatures", "order", "reading", "offline", "answers", "handshakes")
+TRUTHS: Final = (
+    "flags",
+    "positions",
+    "opened",
+    "signatures",
+    "order",
+    "reading",
+    "offline",
+    "restart",
+    "answers",
+    "handshakes",
+)
 
 
 @frozen(kw_only=True)
@@ -71,8 +83,12 @@ class Judge:
     """When the trial began: what older events of the log say of our stations was another trial's."""
     versions: dict[str, int] = field(factory=dict[str, int])
     """Per station, the newest version that the receiver knows; at first that of the moment the webhook was added."""
+    grace: float
+    """Seconds after a death of the gateway in which its stations may come back unannounced."""
     broken: dict[str, list[str]] = field(factory=lambda: {truth: list[str]() for truth in TRUTHS})
     """Per truth, what was found against it."""
+    deaths: list[tuple[Micros, Micros]] = field(factory=list[tuple[Micros, Micros]])
+    """When the gateway was killed, and when it was ready again."""
     stalls: list[tuple[Micros, Micros]] = field(factory=list[tuple[Micros, Micros]])
     """When our own process stood still: its stations did not answer then, though they meant to."""
     position: int = 0
@@ -126,6 +142,8 @@ class Judge:
                 self._compare_offline(receipt)
             if receipt.type in FLIPS:
                 self._compare_version(receipt)
+        # Whether a station came back in time shows only later, so these are judged again and again.
+        self.broken["restart"] = [line for death in self.deaths for line in self._blamed(*death)]
         trouble = self.told.trouble
         self.broken["signatures"] = [
             f"{trouble[what]} {what}" for what in ("unsigned", "malformed", "changed") if trouble[what]
@@ -183,6 +201,16 @@ class Judge:
                 f"({disconnect['cause']}), and was answering"
             )
 
+    def _blamed(self, killed: Micros, ready: Micros) -> Iterator[str]:
+        """Yield the stations that were reported offline for a death of the gateway, and ought not to have been."""
+        for receipt in self.told.receipts:
+            detected = (receipt.data.get("disconnect") or {}).get("detectedAt")
+            if receipt.type != "chargestation.offline" or receipt.station not in self.fleet.stations or not detected:
+                continue
+            back = returned(self.fleet.stations[receipt.station].sightings, killed)
+            if back is not None and back < ready + self.grace * SECOND and killed < parse_time(detected) < back:
+                yield f"{receipt.station} was reported offline at {detected}, though only the gateway was gone"
+
     def _stood_still(self, since: Micros, until: Micros) -> bool:
         return any(begin < until and end > since for begin, end in self.stalls)
 
@@ -201,6 +229,19 @@ def last_change(sightings: Sequence[Sighting], *, silence: float, now: Micros) -
         elif sighting.ended_at is not None:
             moments.append(sighting.ended_at)
     return max(moments)
+
+
+def returned(sightings: Iterable[Sighting], killed: Micros) -> Micros | None:
+    """Return when a station that answered while the gateway was killed was let in again; none if it did not answer."""
+    answering = False
+    for sighting in sightings:
+        if not sighting.admitted or sighting.answered_at is None:
+            continue
+        if answering and sighting.answered_at > killed:
+            return sighting.answered_at
+        silent = sighting.silent_at
+        answering = sighting.answered_at < killed and (silent is None or silent >= killed)
+    return None
 
 
 def answered_at(sightings: Iterable[Sighting], moment: Micros) -> bool:

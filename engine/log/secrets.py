@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, Protocol
 
 from ..errors import LogForeign, LogNewer, LogUnavailable, SecretsExposed
@@ -81,10 +82,11 @@ class MemorySecrets:
 
 
 class SecretsFile:
-    """Secrets in a SQLite file that nobody but its owner may read. `open_secrets` opens one."""
+    """Secrets in a SQLite file that nobody but its owner may read. `open_secrets` opens one. Any thread may use it."""
 
     def __init__(self, path: Path, connection: SqliteConnection) -> None:
         self.path = path
+        self._turn = Lock()
         self._connection: SqliteConnection | None = connection
 
     def keep(self, id: str, secret: bytes) -> None:
@@ -106,17 +108,19 @@ class SecretsFile:
         return found
 
     def close(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            connection.close()
+        with self._turn:
+            if self._connection is not None:
+                connection, self._connection = self._connection, None
+                connection.close()
 
     def _run(self, query: str, *values: str | bytes) -> Sequence[tuple[Any, ...]]:
-        if self._connection is None:
-            raise LogUnavailable(f"{self.path} is closed")
-        try:
-            return self._connection.execute(query, values).fetchall()
-        except SqliteError as error:
-            raise explain(error, self.path) from error
+        with self._turn:
+            if self._connection is None:
+                raise LogUnavailable(f"{self.path} is closed")
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except SqliteError as error:
+                raise explain(error, self.path) from error
 
 
 def secrets_path(log: Path) -> Path:

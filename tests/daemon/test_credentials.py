@@ -108,7 +108,7 @@ async def test_a_forgotten_credential_matches_nothing() -> None:
     credentials = await kept(KEY)
     assert await credentials.matches("c", KEY)
 
-    credentials.forget("c")
+    await credentials.forget(["c"])
 
     assert not await credentials.matches("c", KEY)
 

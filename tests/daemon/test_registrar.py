@@ -207,7 +207,7 @@ async def test_the_secret_is_kept_before_the_event_that_names_it() -> None:
         assert len(left) == 1
         engine.hurry()
 
-        assert registrar.sweep(engine.secrets.ids()) == 1
+        assert await registrar.sweep(engine.secrets.ids()) == 1
         assert engine.secrets.get(left[0]) is None
 
 
@@ -216,7 +216,7 @@ async def test_a_sweep_leaves_what_is_named(engine: Engine, registrar: Registrar
     await registrar.subscribe(NewWebhook(url=HOOK), actor="")
     before = engine.secrets.ids()
 
-    assert registrar.sweep(before) == 0
+    assert await registrar.sweep(before) == 0
     assert engine.secrets.ids() == before
 
 
