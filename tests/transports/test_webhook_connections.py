@@ -139,6 +139,25 @@ async def test_idle_connections_are_bounded_and_grow_old(patient_clock: MockCloc
     assert receiver.connections == 81
 
 
+async def test_closing_keeps_no_connection_of_an_attempt_in_flight() -> None:
+    asked, gate = trio.Event(), trio.Event()
+
+    async def waits(stream: trio.abc.Stream) -> None:
+        await read_request(stream)
+        asked.set()
+        await gate.wait()
+        await stream.send_all(OK)
+        await stream.receive_some(1)
+
+    async with receiving(waits) as receiver, trio.open_nursery() as nursery:
+        sending = sender()
+        nursery.start_soon(sending.send, attempt_at(receiver.url))
+        await asked.wait()
+        await sending.aclose()
+        gate.set()
+        await receiver.until_open(0)
+
+
 async def test_cancellation_leaves_at_once_and_closes_the_connection(patient_clock: MockClock) -> None:
     async with receiving(hang) as receiver, aclosing(sender()) as sending:
         with trio.move_on_after(1.0) as scope:
