@@ -189,27 +189,24 @@ class Judge:
         self.versions[receipt.station] = max(known, receipt.version)
 
     def _compare_offline(self, receipt: Receipt) -> None:
-        disconnect: dict[str, Any] = receipt.data.get("disconnect") or {}
-        if "detectedAt" not in disconnect:
-            self.broken["offline"].append(f"{receipt.id} does not say when and why {receipt.station} went offline")
+        detected = detected_at(receipt)
+        if detected is None:
+            self.broken["offline"].append(f"{receipt.id} does not say when {receipt.station} went offline")
             return
-        detected = parse_time(disconnect["detectedAt"])
         sightings = self.fleet.stations[receipt.station].sightings
         if answered_at(sightings, detected) and not self._stood_still(detected - 10 * SECOND, detected):
-            self.broken["offline"].append(
-                f"{receipt.station} was reported offline at {disconnect['detectedAt']} "
-                f"({disconnect['cause']}), and was answering"
-            )
+            disconnect = receipt.data["disconnect"]
+            self.broken["offline"].append(f"{receipt.station} was answering when it was reported offline: {disconnect}")
 
     def _blamed(self, killed: Micros, ready: Micros) -> Iterator[str]:
         """Yield the stations that were reported offline for a death of the gateway, and ought not to have been."""
         for receipt in self.told.receipts:
-            detected = (receipt.data.get("disconnect") or {}).get("detectedAt")
-            if receipt.type != "chargestation.offline" or receipt.station not in self.fleet.stations or not detected:
+            detected = detected_at(receipt) if receipt.type == "chargestation.offline" else None
+            if detected is None or receipt.station not in self.fleet.stations:
                 continue
             back = returned(self.fleet.stations[receipt.station].sightings, killed)
-            if back is not None and back < ready + self.grace * SECOND and killed < parse_time(detected) < back:
-                yield f"{receipt.station} was reported offline at {detected}, though only the gateway was gone"
+            if back is not None and back < ready + self.grace * SECOND and killed < detected < back:
+                yield f"{receipt.station} was reported offline at {rfc3339(detected)}, though only the gateway was gone"
 
     def _stood_still(self, since: Micros, until: Micros) -> bool:
         return any(begin < until and end > since for begin, end in self.stalls)
@@ -229,6 +226,12 @@ def last_change(sightings: Sequence[Sighting], *, silence: float, now: Micros) -
         elif sighting.ended_at is not None:
             moments.append(sighting.ended_at)
     return max(moments)
+
+
+def detected_at(receipt: Receipt) -> Micros | None:
+    """Return when the gateway knew that the station of a message was offline; none if the message does not say."""
+    disconnect: dict[str, Any] = receipt.data.get("disconnect") or {}
+    return parse_time(disconnect["detectedAt"]) if disconnect.get("detectedAt") else None
 
 
 def returned(sightings: Iterable[Sighting], killed: Micros) -> Micros | None:

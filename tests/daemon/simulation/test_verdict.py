@@ -31,7 +31,7 @@ def dial(at: float, *, status: int | None = 101, took: float = 0.1, **more: Any)
 def judge_of(*sightings: Sighting, behaviour: str = "steady") -> Judge:
     fleet = Fleet("ws://gateway", [Member(caller=Caller(station="CP-1"), behaviour=behaviour)], seed=0)
     fleet.stations["CP-1"].sightings += sightings
-    return Judge(fleet=fleet, told=Told(), silence=5, since=T)
+    return Judge(fleet=fleet, told=Told(), silence=5, grace=10, since=T)
 
 
 def shown(at: float, *, online: bool, observed: bool = True, version: int = 1) -> Look:
@@ -200,3 +200,23 @@ def test_a_station_that_stood_still_with_us_may_be() -> None:
     told_offline(judge, 10)
 
     assert judge.held
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "at", "blamed"),
+    [
+        (dial(0, ended_at=T + 20 * SECOND), dial(22), 21, True),  # the gateway was ready again at 21
+        (dial(0, ended_at=T + 20 * SECOND), dial(22), 23, False),  # after it was back: for a reason of its own
+        (dial(0, ended_at=T + 20 * SECOND), dial(40), 32, False),  # the grace was over
+        (dial(0, ended_at=T + 19 * SECOND), dial(22), 21, False),  # gone before the gateway was
+        (dial(0, deaf_at=T + 19 * SECOND), dial(22), 21, False),
+    ],
+)
+def test_no_station_is_offline_for_the_gateways_death(
+    before: Sighting, after: Sighting, at: float, blamed: bool
+) -> None:
+    judge = judge_of(before, after)
+    judge.deaths.append((T + 20 * SECOND, T + 21 * SECOND))
+    told_offline(judge, at)
+
+    assert bool(judge.broken["restart"]) == blamed
