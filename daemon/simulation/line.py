@@ -133,7 +133,7 @@ class Line:
 
     async def trickle(self, text: str, *, pieces: int, pause: float) -> None:
         """Send a message in one frame, a few bytes at a time, with *pause* seconds between."""
-        frame = self._ws.send(Text(data=text))
+        frame = self._frame(Text(data=text))
         size = max(1, -(-len(frame) // pieces))
         for start in range(0, len(frame), size):
             if start:
@@ -189,12 +189,14 @@ class Line:
             case _:
                 pass
 
-    async def _write(self, event: Event) -> None:
+    def _frame(self, event: Event) -> bytes:
         try:
-            frame = self._ws.send(event)
+            return self._ws.send(event)
         except LocalProtocolError:
-            return  # a Close has gone over the line already
-        await self._put(frame)
+            return b""  # a Close has gone over the line already
+
+    async def _write(self, event: Event) -> None:
+        await self._put(self._frame(event))
 
     async def _put(self, data: bytes) -> None:
         # Not cancelled half way: the rest of a frame would be missing.

@@ -165,3 +165,17 @@ async def test_a_line_ends_in_order_or_without_a_word(serve: Serve, accepted: Ac
         await over.wait()
 
     assert [getattr(reason, "code", None) for reason in reasons] == [code]
+
+
+async def test_nothing_is_said_on_a_line_that_the_gateway_closed_at_once(serve: Serve, accepted: Accepted) -> None:
+    async def handler(request: WebSocketRequest) -> None:
+        ws = await request.accept()
+        await ws.aclose(1002)
+
+    line = await accepted(await serve(handler), Caller(station="CP-1", subprotocols=()))
+    assert await line.receive(deadline=soon()) == Hangup(side="gateway", code=1002)
+    await line.send("late")
+    await line.trickle("late", pieces=3, pause=0)
+    await line.hang_up()
+
+    assert await line.receive(deadline=soon()) == Hangup(side="gateway", code=1002)
