@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ def _progress(log: Log, until: int) -> Iterator[Recorded]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar, contextlib.suppress(GeneratorExit):
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("replay", total=until)
         for recorded in log.read(until=until):
             if recorded.position % 10_000 == 0:
