@@ -266,7 +266,11 @@ class Station:
             await line.send(text)
 
     async def _hear(self, line: Line, text: str) -> None:
-        match json.loads(text):
+        try:
+            message = json.loads(text)
+        except ValueError:
+            return  # not our business: any server may be dialled, and only the connection counts
+        match message:
             case [2, str(number), *_]:
                 await line.send(json.dumps([4, number, "NotSupported", "A virtual station takes no orders.", {}]))
             case [3, str(), {"status": "Accepted"}]:
