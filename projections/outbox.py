@@ -235,22 +235,19 @@ def _asking(outbox: Outbox, type: str, station: str | None = None) -> Iterator[B
 
 
 def _tell_of(box: Box, recorded: Recorded, type: str, station: Station, below: Below) -> list[Owed]:
-    known = below.state(registry)
     scene = StationScene(
         at=recorded.at,
         station=station,
-        registration=known.get(station.id),
+        registration=below.state(registry).get(station.id),
         observed=below.state(presence).observed(station.id),
     )
-    # A lane of its own for each station that somebody vouches for (O2). One that is registered no more keeps its lane:
-    # its last messages must not overtake those before.
-    vouched = known.last(station.id) is not None or station.security == "none"
-    return _tell(box, recorded, type, scene, station=station.id, lane=station.id if vouched else "")
+    # A lane of its own for each station (O2, as ADR 0012 reads it): whoever has a flip was admitted by somebody.
+    return _tell(box, recorded, type, scene, station=station.id)
 
 
-def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, *, station: str = "", lane: str = "") -> list[Owed]:
+def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, *, station: str = "") -> list[Owed]:
     id = message_id(box.webhook.id, recorded.id, type, station)
-    return box.owe(Message(Owed(id, box.webhook.id, lane, type, recorded.position, 0, "pending"), scene))
+    return box.owe(Message(Owed(id, box.webhook.id, station, type, recorded.position, 0, "pending"), scene))
 
 
 # --- written down ----------------------------------------------------------------------------------------------------

@@ -126,15 +126,24 @@ def test_o1_settled_confirms_an_outage_whose_version_still_holds() -> None:
     assert story.body(story.changes[0])["data"]["version"] == 2
 
 
-def test_o2_the_lane_is_the_station_if_it_is_registered_or_openly_admitted_and_empty_if_not() -> None:
+def test_o2_whoever_was_admitted_has_a_lane_of_its_own() -> None:
     story = Story()
     story.subscribed()
     story.registered("known")
-    for station, security in (("open", "none"), ("known", "basic"), ("strange", "basic")):
+    for station, security in (("open", "none"), ("known", "basic"), ("embedder's", "basic")):
         story.up(station, security)
 
-    assert [message.subject for message in story.changes] == ["open", "known", ""]
-    assert story.body(story.changes[2])["data"]["id"] == "strange"
+    assert [message.subject for message in story.changes] == ["open", "known", "embedder's"]
+
+
+def test_o2_no_station_is_skipped_for_another_that_no_registry_knows() -> None:
+    """Truths 8 and 15: a lane shared by strangers would skip the newest message of one for those of the others."""
+    story = Story()
+    story.subscribed()
+    for n in range(LANE + 10):
+        story.up(f"CP-{n}", security="basic")
+
+    assert {message.state for message in story.changes} == {"pending"}
 
 
 def test_o2_a_removed_stations_last_message_stays_in_its_lane() -> None:
