@@ -169,20 +169,22 @@ class Daemon:
             elif not self._told_to_stop.is_set():
                 self._told_to_stop.set()
             else:
-                _log.warning("stopping at once", hint="the next start finds this run lost; nothing acknowledged is")
+                _log.warning("stopping at once", hint="nothing acknowledged is lost; the next start tells of this end")
                 self._engine.hurry()
 
     def _reload(self) -> None:
         """Read certificates and tokens again. Nobody is dropped, and what cannot be read stays as it was."""
         if not self._tokens.checked and self._config.http.token_file.exists():
             _log.warning("there is a token file now; restart to have tokens asked for")
-        for what in (self._tokens, self._tls):
+        reloaded: list[str] = []
+        for name, what in (("tokens", self._tokens if self._tokens.checked else None), ("certificate", self._tls)):
             try:
                 if what is not None:
                     what.reload()
+                    reloaded.append(name)
             except WrongSetting as error:
-                _log.error("not reloaded", reason=str(error))
-        _log.info("reloaded", tokens=self._tokens.checked, tls=self._tls is not None)
+                _log.error("not reloaded", what=name, reason=str(error))
+        _log.info("reloaded", what=reloaded)
 
     def _announce(self, engine: Engine, server: HttpServer) -> None:
         """Say that we are ready, where we listen, and what an operator must know."""
@@ -222,8 +224,3 @@ async def _serve_apart(
 def _tls(config: Config) -> StationTls | None:
     certificate, key = config.stations.tls_certificate, config.stations.tls_key
     return None if certificate is None or key is None else StationTls(certificate, key)
-
-
-async def serve(config: Config, options: Options) -> None:
-    """Run the daemon until a signal says to stop (see `Daemon`)."""
-    await Daemon(config, options).run()

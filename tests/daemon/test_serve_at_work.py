@@ -129,7 +129,7 @@ def test_hangup_reloads_certificate_and_tokens_and_drops_nobody(tmp_path: Path) 
         issue(tmp_path, authorities[1])
         (tmp_path / "tokens").write_text("read second-token\n")
         served.process.send_signal(signal.SIGHUP)
-        served.line("reloaded")
+        assert served.line("reloaded")["what"] == ["tokens", "certificate"]
         with served.dial("CP-8", ssl=trusting(authorities[1])):
             station.send('[2,"1","Heartbeat",{}]')
             answered = json.loads(station.recv(timeout=PATIENCE))
@@ -137,6 +137,17 @@ def test_hangup_reloads_certificate_and_tokens_and_drops_nobody(tmp_path: Path) 
         assert asked(served, "first-token") == 401
 
     assert answered[:2] == [3, "1"]
+
+
+def test_what_cannot_be_reloaded_stays_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("read first-token\n")
+    with serving(tmp_path) as served:
+        served.ready()
+        (tmp_path / "tokens").write_text("first-token\n")
+        served.process.send_signal(signal.SIGHUP)
+
+        assert "line 1" in served.line("not reloaded")["reason"]
+        assert asked(served, "first-token") == 200
 
 
 def issue(folder: Path, authority: trustme.CA) -> None:
