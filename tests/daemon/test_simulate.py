@@ -27,7 +27,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from stationkeeper.daemon.simulate import draw_members, simulate
+from stationkeeper.daemon.cli import cli
+from stationkeeper.daemon.simulate import draw_members
 from stationkeeper.daemon.simulation.gateway import free_port
 
 
@@ -99,7 +100,7 @@ def central() -> Iterator[Central]:
 
 def run(*arguments: str) -> Result:
     # In a process of its own it would be the same; here its code is seen by the coverage, too.
-    return CliRunner().invoke(simulate, list(arguments), standalone_mode=False)
+    return CliRunner().invoke(cli, ["simulate", *arguments], standalone_mode=False)
 
 
 @pytest.mark.parametrize("protocol", ["ocpp1.6", "ocpp2.0.1"])
