@@ -59,6 +59,6 @@ class Lobby:
             silent = next((patience for patience in self._undecided if patience.silent), None)
             with trio.CancelScope(deadline=inf if silent is None else silent.began + _CROWDED) as waiting:
                 await self._moved.wait()
-            if waiting.cancelled_caught and silent is not None:
+            if waiting.cancelled_caught and silent is not None and silent.silent:
                 silent.scope.cancel()
                 await self._moved.wait()

@@ -124,6 +124,7 @@ class Peer:
         try:
             await opened.send_message(text)
         except ConnectionClosed:
+            self.ended(_how_it_ended(opened, close_seen=self._wire.close_seen))
             raise trio.BrokenResourceError("the connection has ended") from None
         finally:
             self._unread -= len(text)

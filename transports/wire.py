@@ -64,6 +64,7 @@ class Wire(trio.abc.Stream):
         "_message_at",
         "_mute",
         "_out",
+        "_released",
         "_sending",
         "_stopped",
         "_suspects",
@@ -94,6 +95,7 @@ class Wire(trio.abc.Stream):
         self._begun_at: float | None = None
         self._message_at: float | None = None
         self._waits_since: float | None = None
+        self._released = False
         self._sending = False
         self._stopped = False
         self._mute = False
@@ -140,6 +142,7 @@ class Wire(trio.abc.Stream):
 
     def release(self) -> None:
         """The 101 is written: let the library read frames."""
+        self._released = True
         if self._gate is not None:
             self._gate.set()
             self._gate = None
@@ -255,7 +258,7 @@ class Wire(trio.abc.Stream):
         Raises:
             trio.BrokenResourceError: the connection is lost.
         """
-        if self._gate is None and is_close(data):
+        if self._released and is_close(data):
             self.close_seen = True
             self.write_last(data)
         else:
@@ -268,6 +271,8 @@ class Wire(trio.abc.Stream):
         finally:
             self._sending = False
         if self._broken:
+            if self._released and not self.look():
+                self.owner.ended(_LOST)
             raise trio.BrokenResourceError
 
     async def wait_send_all_might_not_block(self) -> None:

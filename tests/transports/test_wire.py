@@ -76,7 +76,9 @@ def pair() -> Iterator[Pair]:
     sock.setblocking(False)
     owner = Remembers()
     with peer, sock:
-        yield Pair(Wire(sock, Suspects(Bounds()), owner), owner, peer)
+        wire = Wire(sock, Suspects(Bounds()), owner)
+        wire.release()
+        yield Pair(wire, owner, peer)
 
 
 # --- frames and messages that take too long ---------------------------------------------------------------------------
@@ -213,6 +215,7 @@ async def test_writing_to_a_lost_connection_raises_for_who_waits_and_for_nobody_
 
     with pytest.raises(trio.BrokenResourceError):
         await pair.wire.send_all(b"x")
+    assert pair.owner.causes == ["network_lost"]
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
