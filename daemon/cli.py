@@ -49,6 +49,13 @@ class LateGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Before click sees it, which would make an error of it.
+            return _leave_in_peace()
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
@@ -80,9 +87,7 @@ def run(command: Callable[[], object]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`); Python must not complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _leave_in_peace()
     except StationkeeperError as error:
         click.echo(f"Error: {error}", err=True)
         return exit_code(error)
@@ -93,6 +98,13 @@ def run(command: Callable[[], object]) -> int:
         click.echo(f"Error: {only}", err=True)
         return exit_code(only)
     return result if isinstance(result, int) else 0
+
+
+def _leave_in_peace() -> int:
+    """Return the exit code where whoever read our output has seen enough (`| head`), and let nothing more be written:
+    Python would complain once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def exit_code(error: StationkeeperError) -> int:

@@ -1,10 +1,12 @@
-"""What the tests of the daemon share: a real engine over a log in memory, and its registrar."""
+"""What the tests of the daemon share: a real engine over a log in memory, its registrar, and a caller of commands."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from calling import Call, caller
 
 from stationkeeper.daemon.registrar import Registrar
 from stationkeeper.engine import Engine, open_engine
@@ -25,3 +27,12 @@ async def engine() -> AsyncIterator[Engine]:
 def registrar(engine: Engine) -> Registrar:
     """The registrar of that engine."""
     return Registrar(engine)
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Call:
+    """Runs commands in a folder of their own, whatever the environment sets."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("STATIONKEEPER_URL", "STATIONKEEPER_TOKEN", "STATIONKEEPER_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    return caller(monkeypatch, capsysbinary)

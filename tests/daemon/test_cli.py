@@ -1,73 +1,23 @@
-"""The command line on a log that no daemon holds: what it prints, and its exit codes."""
+"""The command line: its help, its errors, and the stations and webhooks of a log that no daemon holds."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tomllib
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from msgspec.structs import replace
+from calling import Call, on_log
 
-from stationkeeper.daemon.cli import COMMANDS, cli, run
-from stationkeeper.engine.codec import seal
-from stationkeeper.engine.entry import Entry
-from stationkeeper.engine.events import Event, GatewayStarted, HandshakeRefused, StationRegistered
+from stationkeeper.daemon.cli import COMMANDS, cli
 from stationkeeper.engine.log.reading import read_log
 from stationkeeper.engine.log.sqlite import SqliteLog
-
-AT = 1_795_000_000_000_000
-"""2026-11-18T11:06:40Z."""
-
-
-class Outcome:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-Call = Callable[..., Outcome]
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Call:
-    """Run a command in a folder of its own; `{log}` among its words stands for a log there."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("STATIONKEEPER_URL", raising=False)
-
-    def run_command(*words: str, stdin: bytes = b"") -> Outcome:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = run(lambda: cli.main([*words], prog_name="stationkeeper", standalone_mode=False))
-        said = capsysbinary.readouterr()
-        return Outcome(code, said.out.decode(), said.err.decode())
-
-    return run_command
-
-
-def on_log(call: Call, *words: str, **more: Any) -> Outcome:
-    return call(*words, "--log", "x.db", **more)
-
-
-def write(events: list[Event], subjects: list[str] | None = None) -> None:
-    """Write a log with these events, a second apart."""
-    log = SqliteLog.open(Path("x.db"))
-    subjects = subjects or [""] * len(events)
-    entries: list[Entry] = [
-        seal(event, id=f"e{n}", at=AT + n * 1_000_000, subject=subject)
-        for n, (event, subject) in enumerate(zip(events, subjects, strict=True), 1)
-    ]
-    log.append(entries)
-    log.close()
-
-
-# --- help ------------------------------------------------------------------------------------------------------------
 
 
 def all_commands() -> list[list[str]]:
@@ -227,142 +177,56 @@ def test_a_webhook_lives_from_add_to_remove(call: Call) -> None:
     assert json.loads(on_log(call, "webhook", "list", "--format", "json").out) == []
 
 
-# --- replay and events -----------------------------------------------------------------------------------------------
+def test_a_station_is_changed(call: Call) -> None:
+    on_log(call, "station", "add", "CP-7", "--generate")
+    words = ("--generate", "--overlap", "24h", "--name", "Bay 7", "--ping-interval", "0", "--silence", "15m")
+    changed = on_log(call, "station", "update", "CP-7", *words)
+    (_, recorded) = read_log("x.db")
+    body = json.loads(recorded.body)
+
+    assert len(changed.out.split()[-1]) == 40
+    assert (body["name"], len(body["credentials"])) == ("Bay 7", 2)
+    assert (body["liveness"]["ping_interval"], body["liveness"]["silence"]) == (0, 900)
 
 
-def registered(*ids: str) -> None:
-    write([StationRegistered(name=f"the station {id}") for id in ids], list(ids))
+def test_a_file_is_imported_and_what_was_generated_is_printed_as_csv(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "fleet.csv").write_text("id,password\nCP-1,\nCP-2,long enough\n")
+    dry = call("station", "import", "fleet.csv", "--generate", "--dry-run", "--log", "y.db")
+    done = on_log(call, "station", "import", "fleet.csv", "--generate")
+    again = on_log(call, "station", "import", "fleet.csv", "--generate")
+
+    assert dry.code == 3, "a dry run makes no log"
+    (row,) = csv.DictReader(io.StringIO(done.out))
+    assert (row["id"], len(row["password"])) == ("CP-1", 40)
+    assert "2 stations registered" in done.err
+    assert (again.code, again.err.count("is registered already")) == (2, 2)
 
 
-def test_replay_prints_the_state_as_of_then(call: Call) -> None:
-    registered("CP-7", "CP-8", "CP-9")
-    now = json.loads(call("replay", "x.db").out)
-    then = json.loads(call("replay", "x.db", "--at", "2").out)
-    at = json.loads(call("replay", "x.db", "--at", "2026-11-18T11:06:42.5Z").out)
+def test_a_copy_without_its_secrets_is_not_changed(call: Call, tmp_path: Path) -> None:
+    on_log(call, "station", "add", "CP-7", "--generate")
+    (tmp_path / "x.db.secrets").unlink()
+    outcome = on_log(call, "station", "add", "CP-8", "--generate")
 
-    assert [station["id"] for station in now["chargestations"]] == ["CP-7", "CP-8", "CP-9"]
-    assert [station["id"] for station in then["chargestations"]] == ["CP-7", "CP-8"]
-    assert (now["position"], then["position"]) == (3, 2)
-    assert then["at"] == "2026-11-18T11:06:42.000000Z"
-    assert at == then
+    assert outcome.code == 1
+    assert "--adopt" in outcome.err
 
 
-def test_replay_of_one_station_and_of_none(call: Call) -> None:
-    registered("CP-7", "CP-8")
-    one = json.loads(call("replay", "x.db", "--station", "CP-8").out)
+@pytest.mark.parametrize("form", ["toml", "json"])
+def test_the_settings_in_force_are_printed_with_their_source(
+    call: Call, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATIONKEEPER_LIVENESS_PING_INTERVAL", "30s")
+    told = call("config", "--http", "127.0.0.1:1", "--format", form)
 
-    assert [station["name"] for station in one["chargestations"]] == ["the station CP-8"]
-    assert call("replay", "x.db", "--station", "CP-9").code == 1
-    assert call("replay", "x.db", "--station", "CP-8", "--at", "1").code == 1
-
-
-@pytest.mark.parametrize("command", ["replay", "events"])
-def test_looking_changes_nothing(call: Call, command: str, tmp_path: Path) -> None:
-    registered("CP-7")
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    call(command, "x.db")
-
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert told.code == 0
+    assert "environment STATIONKEEPER_LIVENESS_PING_INTERVAL" in told.out
+    assert "flag --http" in told.out
+    assert (tomllib.loads if form == "toml" else json.loads)(told.out)
 
 
-@pytest.mark.parametrize("command", ["replay", "events"])
-@pytest.mark.parametrize(("content", "told"), [(None, "no log"), (b"not a database" * 100, "x.db")])
-def test_no_log_or_something_else_ends_with_3(call: Call, command: str, content: bytes | None, told: str) -> None:
-    if content is not None:
-        Path("x.db").write_bytes(content)
-    outcome = call(command, "x.db")
+def test_a_wrong_setting_is_told_in_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATIONKEEPER_LIVENESS_PING_INTERVL", "30s")
+    told = call("config")
 
-    assert outcome.code == 3
-    assert told in outcome.err
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("replay", "x.db", "--at", "9"),
-        ("replay", "x.db", "--at", "noon"),
-        ("events", "x.db", "--kind", "connection.opend"),
-        ("events", "x.db", "--follow", "--until", "1"),
-        ("events", "x.db", "--follow", "--format", "json"),
-    ],
-)
-def test_wrong_usage_ends_with_2(call: Call, words: tuple[str, ...]) -> None:
-    registered("CP-7")
-
-    assert call(*words).code == 2
-
-
-def refused(claimed: str) -> HandshakeRefused:
-    return HandshakeRefused(claimed=claimed, reason="unknown_station", status=404, first_at=AT, last_at=AT)
-
-
-@pytest.mark.parametrize(
-    ("words", "positions"),
-    [
-        ((), [1, 2, 3, 4]),
-        (("--station", "CP-7"), [1, 4]),
-        (("--kind", "station.registered"), [1, 2]),
-        (("--kind", "station.registered", "--kind", "handshake.refused"), [1, 2, 3, 4]),
-        (("--station", "CP-7", "--kind", "station.registered"), [1]),
-        (("--since", "2", "--until", "3"), [2, 3]),
-        (("--since", "2026-11-18T11:06:42Z"), [2, 3, 4]),
-        (("--until", "2026-11-18T11:06:42Z"), [1, 2]),
-        (("--since", "2030-01-01T00:00:00Z"), []),
-    ],
-)
-def test_events_prints_what_was_asked_for(call: Call, words: tuple[str, ...], positions: list[int]) -> None:
-    write(
-        [StationRegistered(), StationRegistered(), refused("CP-8"), refused("CP-7")],
-        ["CP-7", "CP-8", "", ""],
-    )  # fmt: skip
-    printed = [json.loads(line) for line in call("events", "x.db", *words, "--format", "jsonl").out.splitlines()]
-
-    assert [row["position"] for row in printed] == positions
-
-
-def test_what_would_move_a_terminals_cursor_is_written_out(call: Call) -> None:
-    write([refused("\x1b[2J\x07")])
-    line = call("events", "x.db").out
-
-    assert "\x1b" not in line
-    assert "\\x1b[2J" in line
-
-
-def test_events_as_csv_has_a_row_each(call: Call) -> None:
-    registered("CP-7", "CP-8")
-    rows = list(csv.DictReader(io.StringIO(call("events", "x.db", "--format", "csv").out)))
-
-    assert [row["subject"] for row in rows] == ["CP-7", "CP-8"]
-    assert json.loads(rows[0]["body"])["name"] == "the station CP-7"
-
-
-def test_follow_prints_what_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    registered("CP-7")
-    command = [sys.executable, "-m", "stationkeeper", "events", "x.db", "--follow", "--format", "jsonl"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
-        assert following.stdout is not None
-        first = json.loads(following.stdout.readline())
-        log = SqliteLog.open(Path("x.db"))
-        log.append([seal(StationRegistered(), id="late", at=AT + 9_000_000, subject="CP-8")])
-        second = json.loads(following.stdout.readline())
-        log.close()
-        following.send_signal(signal.SIGINT)
-
-    assert following.returncode == 0
-    assert (first["subject"], second["subject"], second["position"]) == ("CP-7", "CP-8", 2)
-
-
-def test_a_newer_release_is_named(call: Call) -> None:
-    started = GatewayStarted(
-        public_url="", ping_interval=1, ping_timeout=1, silence=1, grace=1, settling=1, rules=1,
-        software="stationkeeper 9.9", host="h",
-    )  # fmt: skip
-    log = SqliteLog.open(Path("x.db"))
-    newer = replace(seal(StationRegistered(), id="n", at=AT, subject="CP-7", run="r"), schema=99)
-    log.append([seal(started, id="r", at=AT, run="r"), newer])
-    log.close()
-    outcome = call("replay", "x.db")
-
-    assert outcome.code == 3
-    assert "stationkeeper 9.9" in outcome.err
+    assert (told.code, told.out, told.err.count("\n")) == (2, "", 1)
+    assert "did you mean ping_interval?" in told.err
