@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
 import trio
+import trustme
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
 from stationkeeper.daemon.simulation.line import Caller, Hangup, Line, Refusal, dial
@@ -179,3 +181,27 @@ async def test_nothing_is_said_on_a_line_that_the_gateway_closed_at_once(serve: 
     await line.hang_up()
 
     assert await line.receive(deadline=soon()) == Hangup(side="gateway", code=1002)
+
+
+async def test_a_wss_gateway_is_believed_only_if_its_certificate_is(nursery: trio.Nursery) -> None:
+    authority = trustme.CA()
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server_side)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def handler(request: WebSocketRequest) -> None:
+        ws = await request.accept(subprotocol="ocpp1.6")
+        await ws.send_message("over TLS")
+
+    server = await nursery.start(
+        lambda task_status: serve_websocket(handler, "127.0.0.1", 0, ssl_context=server_side, task_status=task_status)
+    )
+    url, caller = f"wss://127.0.0.1:{server.port}/ocpp", Caller(station="CP-1")
+    refusal, line = await dial(url, caller), await dial(url, caller, trust=trusting)
+
+    assert isinstance(refusal, Refusal)
+    assert "CERTIFICATE_VERIFY_FAILED" in refusal.reason
+    assert isinstance(line, Line)
+    assert await line.receive(deadline=soon()) == "over TLS"
+    await line.reset()
