@@ -166,6 +166,15 @@ async def test_a_wrong_secret_is_answered_401(nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
+async def test_without_a_secret_it_asks_to_come_again(nursery: trio.Nursery) -> None:
+    receiver = Receiver()
+    url = await nursery.start(receiver.serve)
+
+    assert await post(url, message(1)) == [503]
+    assert not receiver.told.trouble
+    nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     ("fault", "statuses", "taken"), [("refuse", [503], 0), ("break off", [], 1), ("hang", None, 0)]
 )
