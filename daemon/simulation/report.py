@@ -50,7 +50,7 @@ def _rows(trial: Trial) -> Iterator[tuple[str, str]]:
     silent = kinds.get("connection.ping_timed_out", 0)
     yield "log", f"{trial.judge.position} events; {opened} opened, {closed} closed, {silent} found silent"
     again, faults = told.trouble["duplicate"], in_words(told.faults)
-    yield "webhooks", f"{len(told.receipts)} received, {again} of them again; failed on purpose: {faults}"
+    yield "webhooks", f"{len(told.receipts) + again} received, {again} of them again; failed on purpose: {faults}"
     yield "flags", f"{flags.right} right, {flags.settling} settling, {flags.held} held, {len(flags.wrong)} wrong"
     yield "truths", "  ".join(f"{WRONG if found else RIGHT} {truth}" for truth, found in _findings(trial))
 
