@@ -178,10 +178,16 @@ class RawStation:
     async def lose(self, *, reset: bool = False) -> None:
         """End the socket without a Close."""
         if reset:
-            self.tcp.socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            self.reset()
         self._reading.cancel()
         self.tcp.socket.close()
         await trio.lowlevel.checkpoint()
+
+    def reset(self) -> None:
+        """End the socket with a reset, now."""
+        self.tcp.socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self._reading.cancel()
+        self.tcp.socket.close()
 
     def vanish(self) -> None:
         """Read and answer nothing more."""

@@ -457,6 +457,7 @@ class StationConformance(ABC):
             newer = await stage.dial("CP-1")
             await older.hung_up()
             await older.lose()
+            await stage.ended("CP-1")
             await newer.send("still here")
             await newer.receive()
 

@@ -17,9 +17,10 @@ from raw_station import RawStation, Rejected, dial_tcp, request
 
 from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import PingSettings
-from stationkeeper.engine.stations import Arrival, Busy, Ending, Link
+from stationkeeper.engine.stations import Arrival, Busy, Connection, Ending, Link
 from stationkeeper.transports import AnyStation, Knock, Refusal, WebSocketStations, Welcome
 from stationkeeper.transports.admission import Admit
+from stationkeeper.transports.peer import OnMessage
 
 
 class Noted:
@@ -113,6 +114,7 @@ async def stage(
     *,
     handshake_timeout: float = 5.0,
     max_handshakes: int = 100,
+    on_message: OnMessage | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Stage]:
     stations = WebSocketStations(
@@ -120,6 +122,7 @@ async def stage(
         admit=admit or AnyStation(),
         handshake_timeout=handshake_timeout,
         max_handshakes=max_handshakes,
+        on_message=on_message,
         tls=tls,
     )
     door = NotingDoor()
@@ -384,6 +387,49 @@ async def test_a_look_finds_bytes_that_nobody_has_read_yet_and_no_end() -> None:
 
         assert (nothing, found, read, end) == (False, True, False, False)
         assert at.door.admitted[0].heards == 1
+
+
+# --- answers that come too late ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attempt", range(8))
+async def test_a_reset_that_an_answer_meets_first_is_a_loss_and_no_fault(
+    attempt: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    stations: list[RawStation] = []
+
+    async def answer(connection: Connection, text: str) -> None:
+        stations[0].reset()
+        await connection.send("too late")
+
+    async with stage(on_message=answer) as at:
+        stations.append(await at.dial())
+        await stations[0].send("question")
+        (connection,) = at.door.admitted
+        await connection.over.wait()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+
+    assert connection.endings == [Ending(side="network", cause="network_lost")]
+    assert caplog.records == []
+
+
+async def test_an_answer_after_the_end_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    answered = trio.Event()
+
+    async def answer(connection: Connection, text: str) -> None:
+        await at.door.admitted[0].over.wait()
+        answered.set()
+        await connection.send("too late")
+
+    async with stage(on_message=answer) as at:
+        station = await at.dial()
+        await station.send("question")
+        await station.close(1000)
+        await answered.wait()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+
+    assert at.door.admitted[0].endings == [Ending(side="station", cause="station_closed", code=1000)]
+    assert caplog.records == []
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------------
