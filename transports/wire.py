@@ -62,13 +62,13 @@ class Wire(trio.abc.Stream):
         "_head",
         "_hung_up",
         "_message_at",
+        "_messages",
         "_mute",
         "_out",
         "_released",
         "_sending",
         "_stopped",
         "_suspects",
-        "_tls",
         "_waits_since",
         "close_seen",
         "handled",
@@ -86,12 +86,11 @@ class Wire(trio.abc.Stream):
         self.handled = 0
         """Messages that were fetched from the library."""
         self._suspects = suspects
-        self._tls = False
         self._head = b""
         self._early = b""
         self._gate: trio.Event | None = None
         self._out = bytearray()
-        self._frames = 0
+        self._frames = self._messages = 0
         self._begun_at: float | None = None
         self._message_at: float | None = None
         self._waits_since: float | None = None
@@ -111,7 +110,6 @@ class Wire(trio.abc.Stream):
             OSError: it failed.
         """
         self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
-        self._tls = True
         while True:
             try:
                 self.sock.do_handshake()
@@ -178,7 +176,12 @@ class Wire(trio.abc.Stream):
                 raise trio.BrokenResourceError from error
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return the next bytes for the library, having noted and measured them."""
+        """Return the next bytes for the library, having noted and measured them.
+
+        Raises:
+            trio.BrokenResourceError: the connection is lost, or was ended because of these bytes.
+            trio.ClosedResourceError: the library has closed its stream.
+        """
         if self._head:
             data, self._head = self._head, b""
             return data
@@ -238,16 +241,16 @@ class Wire(trio.abc.Stream):
         return True
 
     def _note_begun(self) -> None:
-        now = trio.current_time()
-        if not self.meter.in_frame:
+        now, meter = trio.current_time(), self.meter
+        if not meter.in_frame:
             self._begun_at = None
-        elif self._begun_at is None or self.meter.frames != self._frames:
+        elif self._begun_at is None or meter.frames != self._frames:
             self._begun_at = now
-        self._frames = self.meter.frames
-        if not self.meter.in_message:
+        if not meter.in_message:
             self._message_at = None
-        elif self._message_at is None:
+        elif self._message_at is None or meter.messages != self._messages:
             self._message_at = now
+        self._frames, self._messages = meter.frames, meter.messages
         self._note_suspect()
 
     # --- writing ------------------------------------------------------------------------------------------------------

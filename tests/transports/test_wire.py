@@ -95,15 +95,16 @@ async def test_a_frame_that_comes_drop_by_drop_for_too_long_is_ended(
     assert pair.owner.causes[:1] == ["stalled_frame"]
 
 
+@pytest.mark.parametrize("cut", [1, 4, 8])
 async def test_frames_that_overlap_reads_are_each_given_their_time(
-    pair: Pair, mock_clock: trio.testing.MockClock
+    pair: Pair, mock_clock: trio.testing.MockClock, cut: int
 ) -> None:
     one = frame(b"abc")
-    await pair.gets(one[:4])
+    await pair.gets(one[:cut])
     for _ in range(20):
         mock_clock.jump(20)
         pair.wire.check(trio.current_time())
-        await pair.gets(one[4:] + one[:4])
+        await pair.gets(one[cut:] + one[:cut])
 
     assert (pair.owner.causes, pair.owner.messages) == ([], 20)
 
