@@ -12,8 +12,8 @@ import sys
 
 import trio
 
-from stationkeeper.daemon.admission import RegistryAdmission
-from stationkeeper.daemon.credentials import Credentials
+from stationkeeper.daemon.registry.admission import RegistryAdmission
+from stationkeeper.daemon.registry.credentials import Credentials
 from stationkeeper.daemon.serve import GC_THRESHOLDS
 from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
 from stationkeeper.engine.events import StationRegistered, Validity

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 import click
 
 from ..engine.errors import ClockBehind, LogError, NewerSchema, StationkeeperError, UnreadableEvent, WrongSetting
-from .errors import Invalid
+from .registry.errors import Invalid
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -25,13 +25,13 @@ INTERRUPTED: Final = 130
 
 COMMANDS: Final = {
     "serve": (".commands.serve", "Run the daemon: stations in, events kept, webhooks out."),
-    "demo": (".demo", "Watch the whole system work, with virtual stations and a receiver."),
+    "demo": (".commands.demo", "Watch the whole system work, with virtual stations and a receiver."),
     "config": (".commands.config", "Print the settings in force, each with its unit and reason."),
     "station": (".commands.station", "Register stations, and give them passwords."),
     "webhook": (".commands.webhook", "Subscribe receivers to what happens."),
     "replay": (".commands.replay", "Print the state of the fleet as of any moment of a log."),
     "events": (".commands.events", "Print the history of a log, one event a line."),
-    "simulate": (".simulate", "Let a fleet of virtual stations dial in."),
+    "simulate": (".commands.simulate", "Let a fleet of virtual stations dial in."),
 }
 """Command -> its module, where it bears its own name, and its line in the overview."""
 

@@ -26,18 +26,18 @@ from ..transports.responder import Responder
 from ..transports.webhook import WebhookSender
 from ..transports.websocket import WebSocketStations
 from . import systemd
-from .admission import RegistryAdmission
-from .api.app import create_app
-from .asgi import HttpServer, serve_http
-from .config import Config
-from .front import Front
-from .registrar import Registrar
-from .requests import UrlPolicy
-from .revocation import drop_the_revoked
+from .app import create_app
+from .configuration.config import Config
+from .http.asgi import HttpServer, serve_http
+from .http.front import Front
+from .http.tokens import Tokens, check_exposure, is_loopback
+from .registry.admission import RegistryAdmission
+from .registry.registrar import Registrar
+from .registry.requests import UrlPolicy
+from .registry.revocation import drop_the_revoked
+from .registry.standing import bring_into_line, read_standing
 from .settle import settle_stations
-from .standing import bring_into_line, read_standing
 from .tls import StationTls
-from .tokens import Tokens, check_exposure, is_loopback
 from .troubles import tell_of_troubles
 
 _log = structlog.get_logger("stationkeeper")

@@ -15,12 +15,13 @@ import attrs
 import click
 import trio
 
-from stationkeeper.daemon import cli, config, units
-from stationkeeper.daemon.api.app import create_app
+from stationkeeper.daemon import cli
+from stationkeeper.daemon.app import create_app
+from stationkeeper.daemon.configuration import config, units
+from stationkeeper.daemon.http.tokens import Tokens
 from stationkeeper.daemon.metrics import Metrics
-from stationkeeper.daemon.registrar import Registrar
-from stationkeeper.daemon.requests import UrlPolicy
-from stationkeeper.daemon.tokens import Tokens
+from stationkeeper.daemon.registry.registrar import Registrar
+from stationkeeper.daemon.registry.requests import UrlPolicy
 from stationkeeper.engine import events, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.projections import outbox, presence, registry, webhooks

@@ -12,7 +12,7 @@ from .changes import Changes, Publisher
 from .clock import Clock, EventClock
 from .codec import decode, seal
 from .committer import Committer, Ticket
-from .delivery import Deliveries
+from .delivery.loop import Deliveries
 from .entry import Beat, Entry, Recorded
 from .errors import LogUnavailable
 from .events import Cause, Event, Micros, StationUpdated

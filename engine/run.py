@@ -22,7 +22,7 @@ import trio
 from .clock import Clock, SystemClock, rfc3339
 from .codec import seal
 from .core import Engine
-from .delivery import Deliveries
+from .delivery.loop import Deliveries
 from .entry import Beat, Entry, Recorded
 from .errors import ClockBehind, Conflict, LogUnavailable
 from .events import (

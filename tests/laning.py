@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import evolve
 
-from stationkeeper.engine.lanes import Lanes
+from stationkeeper.engine.delivery.lanes import Lanes
 from stationkeeper.engine.sending import Answer, Destination, Owed
 from stationkeeper.engine.settings import Retry
 

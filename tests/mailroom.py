@@ -12,7 +12,7 @@ from attrs import evolve
 from trio.testing import wait_all_tasks_blocked
 
 from stationkeeper.engine.codec import decode, seal
-from stationkeeper.engine.delivery import Deliveries
+from stationkeeper.engine.delivery.loop import Deliveries
 from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import (
     ConnectionClosed,

@@ -11,11 +11,11 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from stationkeeper.daemon.api.app import create_app
-from stationkeeper.daemon.asgi import App, Message
-from stationkeeper.daemon.registrar import Registrar
-from stationkeeper.daemon.requests import UrlPolicy
-from stationkeeper.daemon.tokens import Tokens
+from stationkeeper.daemon.app import create_app
+from stationkeeper.daemon.http.asgi import App, Message
+from stationkeeper.daemon.http.tokens import Tokens
+from stationkeeper.daemon.registry.registrar import Registrar
+from stationkeeper.daemon.registry.requests import UrlPolicy
 from stationkeeper.engine import Engine, Log, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Answer as SendersAnswer

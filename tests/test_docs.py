@@ -30,8 +30,8 @@ from standardwebhooks.webhooks import Webhook
 
 import stationkeeper
 from stationkeeper.daemon.cli import cli
-from stationkeeper.daemon.config import Config
-from stationkeeper.daemon.sources import load
+from stationkeeper.daemon.configuration.config import Config
+from stationkeeper.daemon.configuration.sources import load
 from stationkeeper.engine.clock import parse_time
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, Event, GatewayStarted

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...engine.errors import Conflict, LogError
-from ..errors import AlreadyThere, Invalid, NotFound, Refused, StillPending
-from ..problems import problem
+from ..http.problems import problem
+from ..registry.errors import AlreadyThere, Invalid, NotFound, Refused, StillPending
 
 LOG_RETRY: Final = 10
 """Seconds until a client should try again while the log cannot be written."""

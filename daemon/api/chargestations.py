@@ -18,13 +18,13 @@ from ...engine.fold import Fold
 from ...engine.log import Log
 from ...projections import presence, registry
 from ...projections.chargestation import chargestation
-from ..errors import Invalid, NotFound
-from ..registrar import Registrar
-from ..requests import KEEP, NewStation, StationChanges
+from ..http.paths import encoded
+from ..registry.errors import Invalid, NotFound
+from ..registry.registrar import Registrar
+from ..registry.requests import KEEP, NewStation, StationChanges
 from . import shapes
 from .answers import json_answer, page, page_of_ids
 from .parameters import Cursor, Id, Limit
-from .paths import encoded
 
 REPLAYS: Final = trio.CapacityLimiter(2)
 """Replays at once: each keeps a thread busy for as long as the log is long, and the committer needs one, too."""

@@ -15,12 +15,12 @@ from starlette.responses import Response
 from ...engine import Engine
 from ...engine.clock import rfc3339
 from ...engine.entry import Recorded
-from ..errors import Invalid, NotFound
+from ..http.streams import EventStream, Push, sse_event
+from ..registry.errors import Invalid, NotFound
 from . import shapes
 from .answers import json_answer, page
 from .chargestations import known
 from .parameters import After, Id, Kinds, Limit, Onward
-from .streams import EventStream, Push, sse_event
 
 READERS: Final = trio.CapacityLimiter(4)
 """Reads of the log at once; each takes a thread for some milliseconds."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..units import parse_duration
+from ..configuration.units import parse_duration
 
 
 def _seconds(value: object) -> object:

@@ -16,14 +16,14 @@ from ...engine.sending import Owed
 from ...projections import outbox, webhooks
 from ...projections.chargestation import time
 from ...projections.webhooks import Webhook
-from ..errors import Invalid, NotFound
-from ..registrar import Registrar
-from ..requests import NewWebhook, WebhookChanges
+from ..http.paths import encoded
+from ..registry.errors import Invalid, NotFound
+from ..registry.registrar import Registrar
+from ..registry.requests import NewWebhook, WebhookChanges
 from . import shapes
 from .answers import json_answer, page, page_of_ids
 from .chargestations import REPLAYS, actor, position_of
 from .parameters import Cursor, Id, Limit
-from .paths import encoded
 
 
 def shown_webhook(engine: Engine, id: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..listing import as_json, as_toml
+from ..configuration.listing import as_json, as_toml
 from .options import configured, effective, output_format
 
 

@@ -19,8 +19,8 @@ from ...engine.entry import Recorded
 from ...engine.events import KINDS, HandshakeRefused
 from ...engine.log import Log
 from ...engine.log.reading import open_reader
-from ..printing import FORMATS, print_csv, print_rows, visible
 from .options import output_format, position_of, time_of
+from .printing import FORMATS, print_csv, print_rows, visible
 
 LOOK: Final = 0.3
 """Seconds between looks for news with --follow: quick for an eye, nothing for the log."""

@@ -11,7 +11,7 @@ import click
 
 from ...engine.clock import parse_time
 from ...engine.log import Log
-from ..sources import Effective, Given, Key, load
+from ..configuration.sources import Effective, Given, Key, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -16,7 +16,7 @@ from ...engine.log import Log
 from ...engine.log.reading import open_reader
 from ...projections import presence, registry
 from ...projections.chargestation import chargestation
-from ..errors import NotFound
+from ..registry.errors import NotFound
 from .options import position_of
 
 LONG = 100_000

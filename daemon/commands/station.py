@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 import click
 
-from ..desk import open_desk, pages
-from ..enlisting import Enlisted, enlist, read_list
-from ..printing import FORMATS, print_csv, print_object, print_rows
-from ..requests import SECURITY, SUBPROTOCOLS
-from ..units import parse_duration
+from ..configuration.units import parse_duration
+from ..registry.requests import SECURITY, SUBPROTOCOLS
+from .desk import open_desk, pages
+from .enlisting import Enlisted, enlist, read_list
 from .options import output_format
+from .printing import FORMATS, print_csv, print_object, print_rows
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import click
 
-from ..desk import open_desk, pages
-from ..printing import FORMATS, print_object, print_rows
-from ..requests import EVENT_TYPES
+from ..registry.requests import EVENT_TYPES
+from .desk import open_desk, pages
 from .options import output_format, time_of
+from .printing import FORMATS, print_object, print_rows
 from .station import at_desk
 
 COLUMNS = ("id", "state", "url", "events", "stations", "name")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from calling import Call, caller
 
-from stationkeeper.daemon.registrar import Registrar
+from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.engine import Engine, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.projections import outbox, presence, registry, webhooks

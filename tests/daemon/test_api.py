@@ -16,8 +16,8 @@ from office import Office, open_office
 
 from stationkeeper.daemon.api import shapes
 from stationkeeper.daemon.api.answers import page_of_ids
-from stationkeeper.daemon.api.guard import normal_path
-from stationkeeper.daemon.api.paths import encoded
+from stationkeeper.daemon.http.guard import normal_path
+from stationkeeper.daemon.http.paths import encoded
 from stationkeeper.engine.clock import rfc3339
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Attempt

@@ -8,7 +8,7 @@ import pytest
 from office import Office, open_office
 from prometheus_client.parser import text_string_to_metric_families
 
-from stationkeeper.daemon.api.views import Roll
+from stationkeeper.daemon.dashboard.views import Roll
 from stationkeeper.engine.events import StationRegistered
 from stationkeeper.transports import NotLetIn
 

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationkeeper.daemon.errors import Refused
-from stationkeeper.daemon.registrar import Registrar
-from stationkeeper.daemon.requests import NewStation, NewWebhook, StationChanges
+from stationkeeper.daemon.registry.errors import Refused
+from stationkeeper.daemon.registry.registrar import Registrar
+from stationkeeper.daemon.registry.requests import NewStation, NewWebhook, StationChanges
 from stationkeeper.engine import open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.projections import outbox, presence, registry, webhooks

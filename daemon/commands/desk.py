@@ -1,0 +1,131 @@
+"""Where `station` and `webhook` take their requests: a running daemon, or a log that none holds.
+
+Both answer the same requests of the same API with the same problem documents. For a log that nobody serves, the API
+runs in this very process, over the log, with no socket between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, Protocol, cast
+from urllib.parse import urlencode, urlsplit
+
+import click
+
+from ...engine.errors import StationkeeperError
+from ..registry.errors import AlreadyThere, Invalid, NotFound, Refused
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+_TIMEOUT: Final = 30.0
+"""Seconds; a daemon whose log is busy answers 503 long before."""
+_PAGE: Final = 500
+
+
+class Unreachable(StationkeeperError):
+    """No daemon answers at that URL."""
+
+
+class Desk(Protocol):
+    """Takes requests of the HTTP API."""
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the decoded answer; none where it is empty.
+
+        Raises:
+            Refused: the answer is a problem document; the message is its detail.
+            Unreachable: nobody answers.
+        """
+        ...
+
+
+def pages(desk: Desk, path: str, **query: str) -> Iterator[dict[str, Any]]:
+    """Yield all rows of a list, page after page."""
+    cursor: str | None = None
+    while True:
+        asked = {**query, "limit": str(_PAGE), **({"cursor": cursor} if cursor else {})}
+        page = desk.call("GET", f"{path}?{urlencode(asked)}")
+        yield from page["data"]
+        cursor = page.get("next")
+        if not cursor:
+            return
+
+
+@contextmanager
+def open_desk(url: str | None, log: str | None, *, make: bool = False) -> Generator[Desk]:
+    """Open the desk that the options name: a log with *log*, else a daemon. With *make* a new log is made if needed."""
+    if log is None:
+        yield DaemonDesk(url or DEFAULT_URL, os.environ.get("STATIONKEEPER_TOKEN"))
+        return
+    if url is not None:
+        raise click.UsageError("--url is for a running daemon, --log for a log that none holds; give one of them")
+    from .in_process import open_log_desk
+
+    with open_log_desk(log, make=make) as desk:
+        yield desk
+
+
+class DaemonDesk:
+    """A running daemon, over HTTP."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise click.UsageError(f"--url {url}: write the address of the daemon's API, e.g. {DEFAULT_URL}")
+        self._url = url.rstrip("/")
+        self._token = token
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        request = urllib.request.Request(self._url + path, method=method)
+        request.add_header("Accept", "application/json")
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+                return answer_of(answer.status, answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return answer_of(error.code, error.read())
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise Unreachable(
+                f"no daemon answers at {self._url} ({reason}); start one, name another with --url, "
+                "or give --log for a log that no daemon holds"
+            ) from error
+
+
+def answer_of(status: int, content: bytes) -> Any:
+    """Return what an answer holds.
+
+    Raises:
+        Refused: it is a problem document.
+    """
+    try:
+        answer = json.loads(content) if content else None
+    except ValueError:
+        answer = None
+    if status < 400:
+        return answer
+    problem = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+    raise _refusal(status, str(problem.get("detail") or problem.get("title") or f"the daemon answered {status}"))
+
+
+def _refusal(status: int, detail: str) -> Refused:
+    match status:
+        case 400 | 422:
+            return Invalid("", detail)
+        case 401 | 403:
+            return Refused(f"{detail} (put a token of the daemon's token file into STATIONKEEPER_TOKEN)")
+        case 404:
+            return NotFound(detail)
+        case 409:
+            return AlreadyThere(detail)
+        case _:
+            return Refused(detail)

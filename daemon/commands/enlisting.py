@@ -1,0 +1,191 @@
+"""Import of stations from a CSV file: everything is checked first, so that all of them are registered, or none."""
+
+from __future__ import annotations
+
+import csv
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final
+from urllib.parse import quote
+
+from attrs import evolve, frozen
+
+from ...engine.errors import StationkeeperError
+from ...engine.events import PingSettings
+from ..configuration.units import parse_duration
+from ..registry.credentials import SHORTEST_KEY
+from ..registry.errors import Invalid, Refused
+from ..registry.requests import NewStation
+from .desk import Desk, pages
+
+_PASSWORDS: Final = ("password", "password_hex", "password_base64")
+_LIVENESS: Final = ("ping_interval", "ping_timeout", "silence")
+COLUMNS: Final = ("id", *_PASSWORDS, "protocol", "security", "name", "site", *_LIVENESS)
+
+
+@frozen
+class Listed:
+    """A station of the file."""
+
+    line: int
+    station: NewStation
+
+
+@frozen
+class Enlisted:
+    """A station that was registered."""
+
+    id: str
+    password: str | None
+    """Generated; shown this once."""
+
+
+def read_list(lines: Iterable[str], *, generate: bool) -> list[Listed]:
+    """Read a file's stations, and check each.
+
+    Raises:
+        Invalid: one or more cannot be registered; the message names each line, and what would be right.
+    """
+    reader = csv.DictReader(lines, restkey="", restval="")
+    _check_header(reader.fieldnames or ())
+    listed: list[Listed] = []
+    wrong: list[str] = []
+    first: dict[str, int] = {}
+    for row in reader:
+        try:
+            station = _station(row, generate=generate)
+            station.check()
+            if station.id in first:
+                raise Invalid("id", f"{station.id!r} stands in line {first[station.id]} already")
+            first[station.id] = reader.line_num
+            listed.append(Listed(reader.line_num, station))
+        except Invalid as error:
+            wrong.append(f"line {reader.line_num}: {error}")
+    _raise_all(wrong)
+    if not listed:
+        raise Invalid("", "the file holds no station: below the header, a line for each")
+    return listed
+
+
+def enlist(desk: Desk, listed: list[Listed], *, dry_run: bool) -> list[Enlisted]:
+    """Register all of them; if one is refused, those before are removed again.
+
+    Raises:
+        Invalid: ids are registered already; the message names each line.
+        Refused: one was refused. None of them is registered.
+    """
+    there = {row["id"] for row in pages(desk, "/chargestations") if row["registered"]}
+    _raise_all(
+        f"line {one.line}: id: {one.station.id!r} is registered already" for one in listed if one.station.id in there
+    )
+    done: list[Enlisted] = []
+    if dry_run:
+        return done
+    for one in listed:
+        try:
+            answer = desk.call("POST", "/chargestations", _body(one.station))
+        except StationkeeperError as error:
+            raise _undone(desk, done, f"line {one.line}: {error}") from error
+        done.append(Enlisted(one.station.id, answer.get("password")))
+    return done
+
+
+def _undone(desk: Desk, done: list[Enlisted], why: str) -> Refused:
+    left = list(done)
+    try:
+        while left:
+            desk.call("DELETE", f"/chargestations/{quote(left[-1].id, safe='')}")
+            left.pop()
+    except StationkeeperError:
+        names = ", ".join(one.id for one in left)
+        return Refused(f"{why}; then these could not be removed again: {names}")
+    return Refused(f"{why}; no station of the file is registered")
+
+
+def _check_header(names: Iterable[str]) -> None:
+    if "id" not in names:
+        raise Invalid(
+            "line 1", f"the first line names the columns, and id is one of them; known are {', '.join(COLUMNS)}"
+        )
+    for name in names:
+        if name not in COLUMNS:
+            near = get_close_matches(name, COLUMNS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COLUMNS)}"
+            raise Invalid("line 1", f"{name!r} is no column; {hint}")
+
+
+def _station(row: Mapping[str, Any], *, generate: bool) -> NewStation:
+    if row.get(""):
+        raise Invalid("", "it has more fields than the first line has columns; put those with a comma into quotes")
+    text = {key: row.get(key) or "" for key in COLUMNS}
+    password = _password(text)
+    station = NewStation(
+        id=text["id"],
+        password=password,
+        protocol=text["protocol"] or None,
+        security=text["security"] or None,
+        name=text["name"],
+        site=text["site"],
+        liveness=_liveness(text),
+    )
+    if password is None and station.security != "none" and generate:
+        return evolve(station, generate=True)
+    return station
+
+
+def _password(text: Mapping[str, str]) -> str | bytes | None:
+    given = [column for column in _PASSWORDS if text[column]]
+    if len(given) > 1:
+        raise Invalid("password", f"give one of {' and '.join(given)}")
+    if not given:
+        return None
+    column = given[0]
+    if column == "password":
+        return text[column]
+    try:
+        key = bytes.fromhex(text[column]) if column == "password_hex" else b64decode(text[column], validate=True)
+    except (ValueError, Base64Error):
+        raise Invalid(column, "it cannot be read; write the key's bytes as its name says") from None
+    if len(key) < SHORTEST_KEY:
+        raise Invalid(
+            column, f"a key has {SHORTEST_KEY} bytes or more, this one has {len(key)}; a text goes into password"
+        )
+    return key
+
+
+def _liveness(text: Mapping[str, str]) -> PingSettings | None:
+    given: dict[str, float] = {}
+    for key in _LIVENESS:
+        if text[key]:
+            try:
+                plain = text[key].replace(".", "", 1).isdigit()
+                given[key] = parse_duration(float(text[key]) if plain else text[key])
+            except ValueError as error:
+                raise Invalid(key, f"{text[key]!r}: wanted is {error}") from None
+    return PingSettings(**given) if given else None
+
+
+def _body(station: NewStation) -> dict[str, Any]:
+    """Return the request that registers a station. Hex digits mean the same as a key's bytes, and survive JSON."""
+    password = station.password.hex() if isinstance(station.password, bytes) else station.password
+    liveness = station.liveness
+    body = {
+        "id": station.id,
+        "password": password,
+        "generate": station.generate or None,
+        "protocol": station.protocol,
+        "security": station.security,
+        "name": station.name or None,
+        "site": station.site or None,
+        "liveness": liveness and {key: value for key in _LIVENESS if (value := getattr(liveness, key)) is not None},
+    }
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _raise_all(wrong: Iterable[str]) -> None:
+    found = list(wrong)
+    if found:
+        more = f"\n... and {len(found) - 20} more" if len(found) > 20 else ""
+        raise Invalid("", "nothing was changed:\n" + "\n".join(found[:20]) + more)

@@ -1,0 +1,1 @@
+"""What can be set, in which words, from which sources."""

@@ -1,0 +1,277 @@
+"""The configuration: what can be set, in which unit, with which default, and why that one.
+
+Here stand the sections of the file as frozen values. `sources` reads them from a file, the environment and flags;
+`listing` prints them. A key that the contract names for a later release is known here only in order to be refused.
+"""
+# ruff: noqa: RUF009 (`setting` declares a field, as `attrs.field` does)
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+from attrs import Factory, field, frozen
+
+from ...engine.settings import EngineSettings, Liveness, Retry
+from .units import Address, Duration
+
+Check = Callable[[Any], str | None]
+"""Returns what would be right where a value is not."""
+
+
+def setting(default: Any, *, unit: str, reason: str, check: Check | None = None) -> Any:
+    """Declare a key: its default, its unit, and the reason for that default."""
+    metadata = {"unit": unit, "reason": reason, "check": check}
+    return field(default=default, metadata=metadata)
+
+
+def at_least(least: float) -> Check:
+    return lambda value: None if value >= least else f"at least {least:g}"
+
+
+def _path_prefix(value: str) -> str | None:
+    return None if value.startswith("/") and "?" not in value and "#" not in value else 'a path, e.g. "/ocpp"'
+
+
+def _station_url(value: str | None) -> str | None:
+    right = value is None or value.startswith(("ws://", "wss://"))
+    return None if right else 'a WebSocket URL without the station id, e.g. "wss://ocpp.example.com/ocpp"'
+
+
+def _only_false(value: bool) -> str | None:
+    return "false: this release does not read the PROXY protocol yet" if value else None
+
+
+def _nonempty(value: object) -> str | None:
+    return None if value else "something that is not empty"
+
+
+@frozen(kw_only=True)
+class LogSection:
+    """Where the events are kept."""
+
+    url: str = setting(
+        "stationkeeper.db",
+        unit="path or sqlite:///path",
+        reason="a file in the working folder: nothing to install, and one thing to back up",
+        check=_nonempty,
+    )
+
+
+@frozen(kw_only=True)
+class StationsSection:
+    """Where stations dial in, and what each of them may cost."""
+
+    listen: Address = setting(
+        Address("127.0.0.1", 9000),
+        unit="host:port",
+        reason="this machine alone, until someone decides otherwise",
+    )
+    path: str = setting("/ocpp", unit="URL path", reason="the station's id follows it", check=_path_prefix)
+    public_url: str | None = setting(
+        None,
+        unit="URL",
+        reason="where stations dial in, if that is not where we listen: behind a proxy that ends TLS, say",
+        check=_station_url,
+    )
+    max_connections: int = setting(
+        EngineSettings().max_connections,
+        unit="stations",
+        reason="about 20 kB each: 1 GB at this bound; a takeover is never refused",
+        check=at_least(1),
+    )
+    max_handshakes: int = setting(
+        1_000,
+        unit="sockets",
+        reason="undecided ones at once: a fleet that comes back within 10 s fits, a flood of strangers does not",
+        check=at_least(1),
+    )
+    handshake_timeout: Duration = setting(
+        Duration(10.0),
+        unit="duration",
+        reason="from accept to 101: mobile networks take seconds, port scanners take for ever",
+        check=at_least(0.1),
+    )
+    max_message: int = setting(
+        65_536, unit="bytes", reason="OCPP messages are rarely above 20 kB; one peer must not fill the memory",
+        check=at_least(1_024),
+    )  # fmt: skip
+    security: Literal["basic", "none"] = setting(
+        "basic",
+        unit="basic or none",
+        reason="passwords are asked for; none lets any registered id in, for networks that are closed by other means",
+    )
+    tls_certificate: Path | None = setting(
+        None, unit="path of a PEM file", reason="absent: plain ws://, with TLS ended by a proxy in front"
+    )
+    tls_key: Path | None = setting(None, unit="path of a PEM file", reason="goes with tls_certificate")
+    proxy_protocol: bool = setting(
+        False, unit="true or false", reason="not read by this release, so it cannot be switched on", check=_only_false
+    )
+    transport: Literal["trio-websocket"] = setting(
+        "trio-websocket", unit="name", reason="the one WebSocket transport of this release"
+    )
+
+
+@frozen(kw_only=True)
+class LivenessSection:
+    """How silence is found, and how long an absence of our own is forgiven. A station may have other values."""
+
+    ping_interval: Duration = setting(
+        Duration(Liveness().ping_interval),
+        unit="duration",
+        reason="of silence until a ping; under the 30 s at which the first NATs forget; 0 never pings",
+    )
+    ping_timeout: Duration = setting(
+        Duration(Liveness().ping_timeout),
+        unit="duration",
+        reason="45 s with the interval: inside the minute that EU 2025/655 allows",
+        check=at_least(0.1),
+    )
+    silence: Duration = setting(
+        Duration(Liveness().silence),
+        unit="duration",
+        reason="alone decides where no ping is sent; three times a usual Heartbeat interval",
+        check=at_least(0.1),
+    )
+    reconnect_grace: Duration = setting(
+        Duration(EngineSettings().reconnect_grace),
+        unit="duration",
+        reason="after our own stop, before its stations count as offline; set it above your stations' back-off",
+    )
+    settling: Duration = setting(
+        Duration(EngineSettings().settling),
+        unit="duration",
+        reason="offline for so long is confirmed: most mobile drops are over by then",
+        check=at_least(0.1),
+    )
+
+
+@frozen(kw_only=True)
+class WebhooksSection:
+    """How webhooks are sent."""
+
+    timeout: Duration = setting(
+        Duration(15.0), unit="duration", reason="for one attempt; Standard Webhooks asks for 15 s to 30 s",
+        check=at_least(0.1),
+    )  # fmt: skip
+    retry: tuple[Duration, ...] = setting(
+        tuple(Duration(delay) for delay in Retry().delays),
+        unit="list of durations",
+        reason="after each failed attempt: 75 hours in all, so that a weekend's outage is bridged",
+    )
+    concurrency: int = setting(
+        EngineSettings().concurrency, unit="attempts", reason="in flight at once, over all webhooks", check=at_least(1)
+    )
+    allow_private_networks: bool = setting(
+        False, unit="true or false", reason="a webhook's URL must not reach what only this machine can reach"
+    )
+    allow_http: bool = setting(
+        False, unit="true or false", reason="without TLS everybody on the way reads and answers"
+    )  # fmt: skip
+
+
+@frozen(kw_only=True)
+class WebhookSection:
+    """A `[[webhook]]`: a subscription that stands in the file. Its name identifies it from start to start."""
+
+    name: str = field(metadata={"unit": "text", "reason": "identifies it over restarts", "check": _nonempty})
+    url: str = field(metadata={"unit": "URL", "reason": "where messages are posted", "check": _nonempty})
+    secret_file: Path = field(
+        metadata={"unit": "path", "reason": "holds whsec_...; made with a new secret if it is not there", "check": None}
+    )
+    events: tuple[str, ...] = setting(
+        ("chargestation.online", "chargestation.offline"), unit="list of types", reason="the two that flip the flag"
+    )
+    stations: tuple[str, ...] = setting(("*",), unit="list of patterns", reason="all stations")
+    initial: Literal["none", "state"] = setting("none", unit="none or state", reason="no message about the past")
+
+
+@frozen(kw_only=True)
+class HttpSection:
+    """The API and the dashboard."""
+
+    listen: Address = setting(
+        Address("127.0.0.1", 8080), unit="host:port", reason="this machine alone, until someone decides otherwise"
+    )
+    token_file: Path = setting(
+        Path("tokens"),
+        unit="path",
+        reason="a line each: admin <token> or read <token>; without the file the API stays on loopback",
+    )
+
+
+def _host() -> str:
+    return socket.gethostname() or "gateway"
+
+
+@frozen(kw_only=True)
+class GatewaySection:
+    """This gateway."""
+
+    name: str = field(
+        default=Factory(_host),
+        metadata={"unit": "text", "reason": "the machine's name; keep it over restarts", "check": _nonempty},
+    )
+    shutdown_timeout: Duration = setting(
+        Duration(EngineSettings().shutdown_timeout),
+        unit="duration",
+        reason="from the first signal to the end; systemd waits 90 s",
+        check=at_least(1),
+    )
+
+
+@frozen(kw_only=True)
+class Config:
+    """All settings in force."""
+
+    log: LogSection = LogSection()
+    stations: StationsSection = StationsSection()
+    liveness: LivenessSection = LivenessSection()
+    webhooks: WebhooksSection = WebhooksSection()
+    webhook: tuple[WebhookSection, ...] = ()
+    http: HttpSection = HttpSection()
+    gateway: GatewaySection = Factory(GatewaySection)
+
+    def engine_settings(self) -> EngineSettings:
+        """Return what the engine is told."""
+        return EngineSettings(
+            liveness=Liveness(
+                ping_interval=self.liveness.ping_interval,
+                ping_timeout=self.liveness.ping_timeout,
+                silence=self.liveness.silence,
+            ),
+            reconnect_grace=self.liveness.reconnect_grace,
+            settling=self.liveness.settling,
+            max_connections=self.stations.max_connections,
+            retry=Retry(delays=cast("tuple[float, ...]", self.webhooks.retry)),
+            concurrency=self.webhooks.concurrency,
+            shutdown_timeout=self.gateway.shutdown_timeout,
+        )
+
+
+SECTIONS: Final[dict[str, type[Any]]] = {
+    "log": LogSection,
+    "stations": StationsSection,
+    "liveness": LivenessSection,
+    "webhooks": WebhooksSection,
+    "http": HttpSection,
+    "gateway": GatewaySection,
+}
+"""The sections that stand once, in the order of the file. `[[webhook]]` may stand many times."""
+
+LATER: Final = {
+    ("stations", "relay"): "this release answers stations itself and does not relay them to a CSMS yet; remove the key",
+    ("stations", "tls_client_ca"): "this release does not check client certificates yet; remove the key, "
+    "or end mutual TLS in a proxy in front",
+}
+"""Keys of the contract that this release does not do: refused, never silently ignored."""
+
+LATER_VALUES: Final = {
+    ("stations", "security", "mtls"): 'this release does not check client certificates yet; use "basic", '
+    "or end mutual TLS in a proxy in front",
+    ("stations", "transport", "dense"): 'this release has one transport: "trio-websocket"',
+}
+"""Values of the contract that this release does not do."""

@@ -1,0 +1,277 @@
+"""Where settings come from: the file, over it the environment, over both the flags.
+
+Each key is read on its own, so that an error names the key, where it stood, the value, and what would be right.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType
+from typing import Any, Final, Literal, cast, get_args, get_origin, get_type_hints
+
+import attrs
+from attrs import frozen
+from cattrs import Converter
+from cattrs.errors import BaseValidationError
+
+from ...engine.errors import WrongSetting
+from .config import LATER, LATER_VALUES, SECTIONS, Config, WebhookSection
+from .units import Address, Duration, parse_address, parse_duration
+
+DEFAULT_FILE: Final = Path("stationkeeper.toml")
+PREFIX: Final = "STATIONKEEPER_"
+
+_NOT_SETTINGS: Final = frozenset({"STATIONKEEPER_URL", "STATIONKEEPER_TOKEN", "STATIONKEEPER_CONFIG"})
+"""What the command line reads by itself."""
+_INJECTED: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)")
+"""What Kubernetes puts into every pod beside a Service named `stationkeeper`: not ours, and no mistake of anyone's."""
+
+Key = tuple[str, str]
+
+
+@frozen
+class Given:
+    """A value as somebody wrote it."""
+
+    value: object
+    source: str
+    """In words: `file ...`, `environment ...`, `flag ...`."""
+
+
+@frozen(kw_only=True)
+class Effective:
+    """The configuration in force, and where each key that is not a default was set."""
+
+    config: Config
+    sources: Mapping[Key, str]
+
+
+def load(
+    file: Path | None = None, *, environ: Mapping[str, str] | None = None, flags: Mapping[Key, Given] | None = None
+) -> Effective:
+    """Read the configuration. Without *file*, `stationkeeper.toml` in the working folder is read if it is there.
+
+    Raises:
+        WrongSetting: a key or a value cannot be used; the message says which, and what would be right.
+    """
+    given, webhooks = _from_file(file)
+    given |= _from_environment(environ or {})
+    given |= flags or {}
+    sections = {
+        name: cls(
+            **{key: _value(name, key, cls, given[name, key]) for key in _keys(cls) if (name, key) in given}
+        )
+        for name, cls in SECTIONS.items()
+    }  # fmt: skip
+    config = Config(**sections, webhook=webhooks)
+    _check_together(config)
+    return Effective(config=config, sources={key: value.source for key, value in given.items()})
+
+
+def _keys(cls: type[Any]) -> list[str]:
+    return [attribute.name for attribute in attrs.fields(cls)]
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def _from_file(file: Path | None) -> tuple[dict[Key, Given], tuple[WebhookSection, ...]]:
+    path = file or DEFAULT_FILE
+    try:
+        with path.open("rb") as stream:
+            tables = tomllib.load(stream)
+    except FileNotFoundError:
+        if file is None:
+            return {}, ()
+        raise WrongSetting(f"--config {file}: there is no such file") from None
+    except OSError as error:
+        raise WrongSetting(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongSetting(f"{path} is not TOML: {error}") from error
+    source = f"file {path}"
+    webhooks = tables.pop("webhook", [])
+    given: dict[Key, Given] = {}
+    for name, table in tables.items():
+        if name not in SECTIONS:
+            raise WrongSetting(f"[{name}] (in {source}) is no section{_nearest(name, [*SECTIONS, 'webhook'])}")
+        if not isinstance(table, dict):
+            raise WrongSetting(f"{name} (in {source}) is a section: write [{name}], and its keys below")
+        for key, value in cast("dict[str, object]", table).items():
+            _refuse_unknown(name, key, SECTIONS[name], source)
+            given[name, key] = Given(value, source)
+    return given, _webhooks(webhooks, source)
+
+
+def _webhooks(tables: object, source: str) -> tuple[WebhookSection, ...]:
+    given = cast("list[object]", tables)
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in given):
+        raise WrongSetting(f"webhook (in {source}) stands once for each subscription: write [[webhook]]")
+    webhooks = tuple(_webhook(cast("dict[str, object]", table), source) for table in given)
+    names = [webhook.name for webhook in webhooks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise WrongSetting(f"[[webhook]] name = {twice!r} (in {source}) stands twice; give each its own name")
+    return webhooks
+
+
+def _webhook(table: dict[str, object], source: str) -> WebhookSection:
+    for key in table:
+        _refuse_unknown("webhook", key, WebhookSection, source)
+    for key in ("name", "url", "secret_file"):
+        if key not in table:
+            raise WrongSetting(f"[[webhook]] {table.get('name', '')!r} (in {source}) lacks {key}")
+    return WebhookSection(
+        **{key: _value("webhook", key, WebhookSection, Given(value, source)) for key, value in table.items()}
+    )
+
+
+def _refuse_unknown(section: str, key: str, cls: type[Any], source: str) -> None:
+    if (section, key) in LATER:
+        raise WrongSetting(f"[{section}] {key} (in {source}): {LATER[section, key]}")
+    if key in _keys(cls):
+        return
+    elsewhere = [name for name, other in SECTIONS.items() if key in _keys(other)]
+    hint = f"; it belongs into [{elsewhere[0]}]" if elsewhere else _nearest(key, _keys(cls))
+    raise WrongSetting(f"[{section}] {key} (in {source}) is no setting{hint}")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[Key, Given]:
+    given: dict[Key, Given] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS or _INJECTED.fullmatch(variable):
+            continue
+        section, _, key = variable.removeprefix(PREFIX).lower().partition("_")
+        source = f"environment {variable}"
+        if section not in SECTIONS:
+            known = [PREFIX + name.upper() for name in SECTIONS]
+            raise WrongSetting(f"{variable} (in the environment) names no section; sections are {', '.join(known)}")
+        _refuse_unknown(section, key, SECTIONS[section], source)
+        given[section, key] = Given(_typed(text, _type(SECTIONS[section], key)), source)
+    return given
+
+
+def _typed(text: str, wanted: object) -> object:
+    """Return what a variable's text means where text is not wanted: numbers, true, false and lists as TOML has them."""
+    if wanted is str:
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def _type(cls: type[Any], key: str) -> Any:
+    return get_type_hints(cls)[key]
+
+
+def _value(section: str, key: str, cls: type[Any], given: Given) -> Any:
+    place = (
+        f"{'[[webhook]]' if section == 'webhook' else f'[{section}]'} {key} = {_shown(given.value)} (in {given.source})"
+    )
+    later = LATER_VALUES.get((section, key, str(given.value)))
+    if later is not None:
+        raise WrongSetting(f"{place}: {later}")
+    try:
+        value = _converter.structure(given.value, _type(cls, key))
+    except (ValueError, TypeError, BaseValidationError) as error:
+        raise WrongSetting(f"{place}: wanted is {_first_reason(error)}") from None
+    check = attrs.fields_dict(cls)[key].metadata["check"]
+    right = check(value) if check else None
+    if right is not None:
+        raise WrongSetting(f"{place}: wanted is {right}")
+    return value
+
+
+def _shown(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _first_reason(error: BaseException) -> str:
+    if isinstance(error, BaseValidationError):
+        return _first_reason(error.exceptions[0])
+    return str(error)
+
+
+def _exactly(wanted: type, words: str) -> Any:
+    def structure(value: object, _: object) -> object:
+        if type(value) is not wanted:
+            raise ValueError(words)
+        return value
+
+    return structure
+
+
+def _path(value: object, _: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("a path")
+    return Path(value).expanduser()
+
+
+def _optional_path(value: object, _: object) -> Path | None:
+    return None if value is None or value == "" else _path(value, None)
+
+
+def _optional_text(value: object, _: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("text in quotes")
+    return value or None
+
+
+def _one_of(value: object, wanted: Any) -> object:
+    allowed = get_args(wanted)
+    if value not in allowed:
+        raise ValueError(" or ".join(f'"{word}"' for word in allowed))
+    return value
+
+
+def _tuple(value: object, wanted: Any) -> tuple[object, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("a list, e.g. [...]")
+    return tuple(_converter.structure(item, get_args(wanted)[0]) for item in cast("list[object]", value))
+
+
+def _origin(wanted: Any) -> object:
+    return get_origin(wanted)
+
+
+def _make_converter() -> Converter:
+    converter = Converter()
+    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    converter.register_structure_hook(int, _exactly(int, "a whole number"))
+    converter.register_structure_hook(str, _exactly(str, "text in quotes"))
+    converter.register_structure_hook(Duration, lambda value, _: parse_duration(value))
+    converter.register_structure_hook(Address, lambda value, _: parse_address(value))
+    converter.register_structure_hook(Path, _path)
+    converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (Path, NoneType), _optional_path)
+    converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (str, NoneType), _optional_text)
+    converter.register_structure_hook_func(lambda wanted: _origin(wanted) is Literal, _one_of)
+    converter.register_structure_hook_func(lambda wanted: _origin(wanted) is tuple, _tuple)
+    return converter
+
+
+_converter: Final = _make_converter()
+
+
+def _check_together(config: Config) -> None:
+    """Refuse what is right alone and wrong together."""
+    stations, http = config.stations, config.http
+    if (stations.tls_certificate is None) != (stations.tls_key is None):
+        lacking = "tls_key" if stations.tls_key is None else "tls_certificate"
+        raise WrongSetting(f"[stations] {lacking} is missing: TLS takes tls_certificate and tls_key together")
+    if stations.listen == http.listen and stations.listen.port:
+        raise WrongSetting(f"[stations] listen and [http] listen are both {http.listen}: give each a port of its own")

@@ -1,0 +1,1 @@
+"""What people look at: the fleet, one station, the subscriptions, the documentation of the API."""

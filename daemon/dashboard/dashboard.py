@@ -1,0 +1,193 @@
+"""The dashboard: the fleet, one station, the subscriptions. Rendered here, and kept true by server-sent events.
+
+A page is made of parts, each with a key: what it shows, as a value. A live stream looks whenever something was folded
+(and now and then besides, for proofs of life are no events), renders the parts whose keys changed, and sends those; a
+browser puts each in the place of the one before. Without JavaScript the same pages have a link to load them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import trio
+from attrs import frozen
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...engine import Engine
+from ...projections import outbox, presence, registry
+from ...projections.chargestation import chargestation
+from ..api.chargestations import known
+from ..http.streams import EventStream, Push, sse_event
+from ..http.tokens import Tokens
+from .pages import render, render_page
+from .timeline import timeline
+from .views import FILTERS, PAGE, Roll, Row, row_of, subscriptions_of
+
+GATHER: Final = 0.25
+"""Seconds between two looks: quicker than an eye, and a storm becomes one push."""
+LOOK: Final = 5.0
+"""Seconds after which proofs of life are looked at, though nothing was recorded."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@frozen(kw_only=True)
+class Part:
+    """A part of a page."""
+
+    key: Hashable
+    """What it shows; it is rendered again only if this changed."""
+    render: Callable[[], Awaitable[str]]
+
+
+Parts: TypeAlias = Mapping[str, Part]
+"""By name: the `data-part` of the element that it replaces."""
+
+
+class Dashboard:
+    """The pages of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.roll = Roll(engine)
+
+    # --- the fleet ---------------------------------------------------------------------------------------------------
+
+    def fleet(self, request: Request) -> dict[str, Any]:
+        """Return what the list of the fleet shows, as of the roll's last look."""
+        show, wanted = request.query_params.get("show", ""), request.query_params.get("q", "")[:100]
+        show = show if show in FILTERS else ""
+        ids = self.roll.ids(show, wanted)
+        pages = max(1, -(-len(ids) // PAGE))
+        asked = request.query_params.get("page", "1")
+        number = min(max(int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else 1, 1), pages)
+        rows = [row_of(self.engine, id) for id in ids[(number - 1) * PAGE : number * PAGE]]
+        return {"show": show, "wanted": wanted, "rows": rows, "found": len(ids), "page": number, "pages": pages,
+                "counts": self.roll.counts, **self._status()}  # fmt: skip
+
+    def fleet_parts(self, request: Request) -> Parts:
+        """Return the parts of the fleet's page; as long as the same stations are on it, a part for each."""
+        view = self.fleet(request)
+        ids = tuple(row.id for row in view["rows"])
+        rows = {f"station {row.id}": Part(key=row, render=partial(self._row, row)) for row in view["rows"]}
+        counts = Part(key=(view["counts"], self.engine.mute), render=_rendered("counts.html", view))
+        whole = Part(key=(ids, view["found"], view["pages"]), render=_rendered("list.html", view))
+        return {"counts": counts, "list": whole, **rows}
+
+    async def _row(self, row: Row) -> str:
+        return render("row.html", row=row, now=self.engine.now())
+
+    # --- a station ---------------------------------------------------------------------------------------------------
+
+    async def station(self, id: str) -> dict[str, Any]:
+        """Return what the page of a station shows."""
+        engine = self.engine
+        found = chargestation(engine.state(presence), engine.state(registry), id) or {}
+        live = engine.connection(id)
+        return {"id": id, "row": row_of(engine, id), "found": found, "rtt": live.rtt if live else None,
+                "moments": await timeline(engine, id), **self._status()}  # fmt: skip
+
+    def station_parts(self, id: str) -> Parts:
+        """Return the parts of a station's page."""
+        engine = self.engine
+        messages = tuple(
+            (message.owed, engine.deliveries.attempted(message.owed.id) if engine.deliveries else 0)
+            for box in engine.state(outbox).boxes.values()
+            for message in box.lanes.get(id, ())
+        )
+        row, found = row_of(engine, id), engine.state(presence).get(id)
+
+        async def main() -> str:
+            return render("station_main.html", **await self.station(id))
+
+        return {"main": Part(key=(row, found, engine.state(registry).get(id), messages), render=main)}
+
+    # --- the subscriptions -------------------------------------------------------------------------------------------
+
+    def subscriptions(self) -> dict[str, Any]:
+        """Return what the page of the subscriptions shows."""
+        return {"subscriptions": subscriptions_of(self.engine), **self._status()}
+
+    def subscriptions_parts(self) -> Parts:
+        """Return the parts of that page."""
+        view = self.subscriptions()
+        key = (tuple(view["subscriptions"]), self.engine.mute)
+        return {"main": Part(key=key, render=_rendered("subscriptions_main.html", view))}
+
+    def _status(self) -> dict[str, Any]:
+        return {"now": self.engine.now(), "mute": self.engine.mute, "gateway": self.engine.gateway}
+
+    # --- live --------------------------------------------------------------------------------------------------------
+
+    def live(self, look: Callable[[], Parts]) -> Response:
+        """Answer with a stream of the parts that change."""
+        return EventStream(partial(self._follow, look))
+
+    async def _follow(self, look: Callable[[], Parts], push: Push) -> None:
+        shown: dict[str, Hashable] = {}
+        while True:
+            position = self.engine.position
+            await self.roll.look()
+            parts = look()
+            changed = {name: await part.render() for name, part in parts.items() if shown.get(name, _NEVER) != part.key}
+            if "list" in changed:  # and the rows in it
+                changed = {name: html for name, html in changed.items() if not name.startswith("station ")}
+            if changed:
+                await push(sse_event(_encode(changed), event="parts"))
+            shown = {name: part.key for name, part in parts.items()}
+            await trio.sleep(GATHER)
+            with trio.move_on_after(GATHER if self.roll.stale else LOOK):
+                await self.engine.beyond(position)
+
+
+_NEVER: Final = object()
+
+
+def _rendered(template: str, view: dict[str, Any]) -> Callable[[], Awaitable[str]]:
+    async def rendered() -> str:
+        return render(template, **view)
+
+    return rendered
+
+
+def dashboard(engine: Engine, tokens: Tokens) -> APIRouter:
+    """Return the routes of the pages and of their streams."""
+    router = APIRouter(include_in_schema=False)
+    pages = Dashboard(engine)
+
+    @router.get("/")
+    async def fleet(request: Request) -> Response:
+        await pages.roll.look()
+        live = "/live/fleet?" + request.url.query
+        return render_page("fleet.html", request, live=live, login=tokens.checked, **pages.fleet(request))
+
+    @router.get("/stations/{id:id}")
+    async def station(request: Request, id: str) -> Response:
+        if not known(engine, id) and id not in engine.state(presence):
+            return render_page("nothing.html", request, status=404, login=tokens.checked, live="", what=id)
+        live = "/live" + request.url.path
+        return render_page("station.html", request, live=live, login=tokens.checked, **await pages.station(id))
+
+    @router.get("/subscriptions")
+    async def subscriptions(request: Request) -> Response:
+        live = "/live/subscriptions"
+        return render_page("subscriptions.html", request, live=live, login=tokens.checked, **pages.subscriptions())
+
+    @router.get("/live/fleet")
+    async def fleet_live(request: Request) -> Response:
+        return pages.live(lambda: pages.fleet_parts(request))
+
+    @router.get("/live/stations/{id:id}")
+    async def station_live(id: str) -> Response:
+        return pages.live(lambda: pages.station_parts(id))
+
+    @router.get("/live/subscriptions")
+    async def subscriptions_live() -> Response:
+        return pages.live(pages.subscriptions_parts)
+
+    return router

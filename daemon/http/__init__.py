@@ -1,0 +1,1 @@
+"""HTTP without a subject: the server, who may ask, and the shapes that every answer shares."""

@@ -1,0 +1,166 @@
+"""Enrolment: stations are registered, changed and removed.
+
+A password is kept, durably, before the event that names its id is recorded; so what a crash between the two leaves
+behind is a digest that nothing names, and `Registrar.sweep` forgets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from attrs import evolve, frozen
+
+from ...engine.events import StationRecord, StationRegistered, StationRemoved, StationUpdated, Validity
+from ...engine.names import new_id
+from ...projections import registry
+from .books import Book
+from .credentials import Credentials, Password, draw_key
+from .errors import AlreadyThere, Invalid, NotFound
+from .requests import KEEP, NewStation, StationChanges
+
+CREDENTIAL_PREFIX: Final = "cred_"
+
+
+@frozen(kw_only=True)
+class Credited:
+    """What came of registering a station or of changing its password."""
+
+    id: str
+    password: str | None
+    """A generated key in hex digits, which nobody can read again; none if none was generated."""
+    position: int
+    """Of the event."""
+
+
+class Enrolment:
+    """Stations: who they are, and how they prove it. One change at a time."""
+
+    _book: Book
+    _turn: trio.Lock
+    credentials: Credentials
+
+    async def register(self, station: NewStation, *, actor: str) -> Credited:
+        """Register a station, and return its generated key, if one was asked for; durable on return.
+
+        Raises:
+            Invalid: a field cannot be as it is.
+            AlreadyThere: the id is registered.
+            LogUnavailable: the log cannot be written now.
+        """
+        station.check()
+        async with self._turn:
+            if station.id in self._book.state(registry):
+                raise AlreadyThere(f"station {station.id!r} is registered already; update it instead")
+            password, shown = _password(station.password, station.generate)
+            event = StationRegistered(
+                protocol=station.protocol,
+                security=station.security or "basic",
+                credentials=() if password is None else (await self._new_credential(password),),
+                liveness=station.liveness,
+                name=station.name,
+                site=station.site,
+            )
+            position = await self._book.record(event, subject=station.id, actor=actor)
+        return Credited(id=station.id, password=shown, position=position)
+
+    async def update(self, id: str, changes: StationChanges, *, actor: str) -> Credited:
+        """Change a station, and return its new generated key, if one was asked for; durable on return.
+
+        With a new password the one before ends, and with it the connection that used it, unless an overlap was asked
+        for. At most two are good at a time.
+
+        Raises:
+            NotFound: the station is not registered.
+            Invalid: a field cannot be as it is.
+            LogUnavailable: the log cannot be written now.
+        """
+        changes.check(id)
+        async with self._turn:
+            before = self.station_record(id)
+            password, shown = _password(None if changes.password is KEEP else changes.password, changes.generate)
+            security = _security(before, changes, given=password is not None)
+            credentials = before.credentials if security == "basic" else ()
+            if password is not None:
+                credentials = (await self._new_credential(password), *self._outgoing(credentials, changes.overlap))
+            event = StationUpdated(
+                protocol=before.protocol if changes.protocol is KEEP else changes.protocol,
+                security=security,
+                credentials=credentials,
+                liveness=before.liveness if changes.liveness is KEEP else changes.liveness,
+                name=before.name if changes.name is KEEP else changes.name,
+                site=before.site if changes.site is KEEP else changes.site,
+            )
+            position = await self._book.record(event, subject=id, actor=actor)
+            await self._forget(before, named=event)
+        return Credited(id=id, password=shown, position=position)
+
+    async def remove(self, id: str, *, actor: str) -> int:
+        """Remove a station, and forget its passwords; its connection is dropped. Return the event's position.
+
+        Raises:
+            NotFound: the station is not registered.
+            LogUnavailable: the log cannot be written now.
+        """
+        async with self._turn:
+            before = self.station_record(id)
+            position = await self._book.record(StationRemoved(), subject=id, actor=actor)
+            await self._forget(before)
+        return position
+
+    def station_record(self, id: str) -> StationRecord:
+        """Return what is registered of a station.
+
+        Raises:
+            NotFound: it is not registered.
+        """
+        registered = self._book.state(registry).get(id)
+        if registered is None:
+            raise NotFound(f"there is no station {id!r}")
+        return registered.record
+
+    def credentials_named(self) -> set[str]:
+        """Return the ids of all credentials that a station has."""
+        return {
+            credential.id
+            for registered in self._book.state(registry).values()
+            for credential in registered.record.credentials
+        }
+
+    async def _new_credential(self, password: Password) -> Validity:
+        id = CREDENTIAL_PREFIX + new_id(self._book.now())
+        await self.credentials.keep(id, password)
+        return Validity(id=id)
+
+    def _outgoing(self, credentials: Sequence[Validity], overlap: float) -> tuple[Validity, ...]:
+        """Return the newest credential before, with the time at which it ends; nothing if that is now."""
+        if not overlap or not credentials:
+            return ()
+        until = self._book.now() + round(overlap * 1_000_000)
+        newest = credentials[0]
+        ends = until if newest.not_after is None else min(until, newest.not_after)
+        return (evolve(newest, not_after=ends),)
+
+    async def _forget(self, before: StationRecord, *, named: StationRecord | None = None) -> None:
+        kept = {credential.id for credential in named.credentials} if named else set[str]()
+        await self.credentials.forget(credential.id for credential in before.credentials if credential.id not in kept)
+
+
+def _password(given: Password | None, generate: bool) -> tuple[Password | None, str | None]:
+    """Return the password to keep, and what to show of it."""
+    if not generate:
+        return given, None
+    key = draw_key()
+    return key, key.hex()
+
+
+def _security(before: StationRecord, changes: StationChanges, *, given: bool) -> str:
+    """Return the security type after a change; a new password alone turns it on."""
+    if changes.security is KEEP:
+        return "basic" if given else before.security
+    if changes.security == "none" and given:
+        raise Invalid("security", "with none no password is asked for: leave the password out, or use basic")
+    if changes.security == "basic" and not given and not before.credentials:
+        raise Invalid("password", "basic takes one: give it, or have one generated")
+    return changes.security

@@ -1,0 +1,53 @@
+"""Messages that the outbox has forgotten: the log still tells what became of them, and so what they were.
+
+The state of the projection remembers the newest settled messages of a webhook; an older one can be asked for by its
+id. Its outcomes name the webhook and the cause; its type is found by computing the id again, which is a function of
+the cause, the type and the station (semantics 6, O12).
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+from ...engine.codec import decode
+from ...engine.entry import Recorded
+from ...engine.events import DeliveryParked, DeliverySucceeded
+from ...engine.log import Log
+from ...engine.sending import MessageState, Owed
+from ...projections.bodies import CONFIRMED, DISABLED, OFFLINE, ONLINE, PING, message_id
+
+_TYPES = (ONLINE, OFFLINE, CONFIRMED, DISABLED, PING)
+
+
+def find_forgotten(log: Log, message: str) -> Owed | None:
+    """Return a message that had an outcome, as of its newest one; none if the log holds no outcome of it.
+
+    It reads every outcome in the log: seconds for millions of them, so call it in a worker thread.
+    """
+    newest: tuple[Recorded, DeliverySucceeded | DeliveryParked] | None = None
+    for recorded in log.read(kinds={DeliverySucceeded.kind, DeliveryParked.kind}):
+        # A look at the bytes first: decoding each of millions would take ten times as long.
+        if message.encode() not in recorded.body:
+            continue
+        event = decode(recorded)
+        if isinstance(event, DeliverySucceeded | DeliveryParked) and event.message == message:
+            newest = recorded, event
+    if newest is None:
+        return None
+    recorded, event = newest
+    type = _type_of(log, event, recorded.subject)
+    if type is None:
+        return None
+    state: MessageState = "delivered" if isinstance(event, DeliverySucceeded) else "parked"
+    return Owed(message, event.webhook, recorded.subject, type, event.position, event.round, state)
+
+
+def _type_of(log: Log, outcome: DeliverySucceeded | DeliveryParked, subject: str) -> str | None:
+    cause = next(iter(log.read(outcome.position - 1, until=outcome.position)), None)
+    if cause is None:
+        return None
+    # The lane of a station that nobody vouches for has no subject, but the id was made with its name.
+    for type, station in product(_TYPES, dict.fromkeys((subject, cause.subject, ""))):
+        if message_id(outcome.webhook, cause.id, type, station) == outcome.message:
+            return type
+    return None

@@ -1,0 +1,252 @@
+"""What can be asked of the registrar: new stations and webhooks, and changes to those that are there.
+
+Each request checks itself, so that the HTTP API, the command line and an import refuse the same things in the same
+words. A field of a change that is `KEEP` stays as it is.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from enum import Enum
+from ipaddress import ip_address
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from ...engine.events import PingSettings
+from .credentials import LONGEST, SHORTEST, Password
+from .errors import Invalid
+
+
+class _Keep(Enum):
+    KEEP = "keep"
+
+
+KEEP: Final = _Keep.KEEP
+Keep: TypeAlias = Literal[_Keep.KEEP]
+
+SUBPROTOCOLS: Final = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
+SECURITY: Final = ("basic", "none")
+EVENT_TYPES: Final = (
+    "chargestation.online",
+    "chargestation.offline",
+    "chargestation.offline.confirmed",
+    "webhook.disabled",
+)
+"""What a webhook may ask for; `webhook.ping` is sent whenever a test is asked for."""
+
+_LONGEST_ID: Final = 255
+_LONGEST_ID_OF_2: Final = 48
+"""OCPP-J 2.0.1 and 2.1, 3.1.1: identifierString, and no colon."""
+_LONGEST_TEXT: Final = 255
+_LONGEST_URL: Final = 2_048
+
+
+@frozen(kw_only=True)
+class NewStation:
+    """A station to be registered."""
+
+    id: str
+    password: Password | None = None
+    """Text, which may be a key in hex digits; or a key's bytes."""
+    generate: bool = False
+    """Draw a key, and hand it out once."""
+    protocol: str | None = None
+    """The subprotocol to take it for if it offers none."""
+    security: str | None = None
+    """`basic` unless no credentials are wanted: `none`."""
+    name: str = ""
+    site: str = ""
+    liveness: PingSettings | None = None
+    """Where it is to be watched otherwise than the gateway's settings say."""
+
+    def check(self) -> None:
+        """Raise `Invalid` where a field cannot be as it is."""
+        check_station_id(self.id, self.protocol)
+        _check_protocol(self.protocol)
+        _check_security(self.security)
+        _check_texts(name=self.name, site=self.site)
+        check_liveness(self.liveness)
+        if self.password is not None and self.generate:
+            raise Invalid("password", "give one, or have one generated, not both")
+        given = self.password is not None or self.generate
+        if self.security == "none" and given:
+            raise Invalid("security", "with none no password is asked for: leave the password out, or use basic")
+        if self.security != "none" and not given:
+            raise Invalid("password", "give one, or have one generated, or set security to none to ask for none")
+        if self.password is not None:
+            check_password(self.password)
+
+
+@frozen(kw_only=True)
+class StationChanges:
+    """Changes to a registered station."""
+
+    password: Password | Keep = KEEP
+    generate: bool = False
+    overlap: float = 0.0
+    """Seconds for which the password before stays good beside a new one. 0: it ends at once, and its connection too."""
+    protocol: str | Keep | None = KEEP
+    security: str | Keep = KEEP
+    name: str | Keep = KEEP
+    site: str | Keep = KEEP
+    liveness: PingSettings | Keep | None = KEEP
+
+    def check(self, id: str) -> None:
+        """Raise `Invalid` where a field cannot be as it is."""
+        if isinstance(self.protocol, str):
+            _check_protocol(self.protocol)
+            check_station_id(id, self.protocol)
+        if self.security is not KEEP:
+            _check_security(self.security)
+        _check_texts(name="" if self.name is KEEP else self.name, site="" if self.site is KEEP else self.site)
+        if self.liveness is not KEEP:
+            check_liveness(self.liveness)
+        if self.password is not KEEP:
+            if self.generate:
+                raise Invalid("password", "give one, or have one generated, not both")
+            check_password(self.password)
+        if self.overlap < 0:
+            raise Invalid("overlap", f"{self.overlap:g} is wrong; seconds, 0 or more")
+
+
+@frozen(kw_only=True)
+class NewWebhook:
+    """A subscription to be made."""
+
+    url: str
+    events: tuple[str, ...] = EVENT_TYPES[:2]
+    stations: tuple[str, ...] = ("*",)
+    initial: Literal["none", "state"] = "none"
+    name: str = ""
+    secret: str | None = None
+    """`whsec_...`; drawn if none is given."""
+
+    def check(self, policy: UrlPolicy) -> None:
+        """Raise `Invalid` where a field cannot be as it is."""
+        policy.check(self.url)
+        _check_event_types(self.events)
+        _check_patterns(self.stations)
+        _check_texts(name=self.name)
+        if self.initial not in ("none", "state"):
+            raise Invalid("initial", f"{self.initial!r} is wrong; none or state")
+
+
+@frozen(kw_only=True)
+class WebhookChanges:
+    """Changes to a subscription."""
+
+    url: str | Keep = KEEP
+    events: tuple[str, ...] | Keep = KEEP
+    stations: tuple[str, ...] | Keep = KEEP
+    name: str | Keep = KEEP
+
+    def check(self, policy: UrlPolicy) -> None:
+        """Raise `Invalid` where a field cannot be as it is."""
+        if self.url is not KEEP:
+            policy.check(self.url)
+        if self.events is not KEEP:
+            _check_event_types(self.events)
+        if self.stations is not KEEP:
+            _check_patterns(self.stations)
+        if self.name is not KEEP:
+            _check_texts(name=self.name)
+
+
+@frozen(kw_only=True)
+class UrlPolicy:
+    """Which URLs a webhook may have. What a host name leads to is looked at again at each attempt, by the sender."""
+
+    allow_http: bool = False
+    allow_private_networks: bool = False
+
+    def check(self, url: str) -> None:
+        """Raise `Invalid` if a webhook may not have this URL."""
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError as error:
+            raise Invalid("url", f"{url!r} is no URL: {error}") from None
+        if not host or not url.isascii() or not url.isprintable() or " " in url or len(url) > _LONGEST_URL:
+            raise Invalid("url", f"{url!r} is no URL to post to, e.g. https://example.com/hook")
+        if parts.scheme != "https" and not (parts.scheme == "http" and self.allow_http):
+            raise Invalid("url", f"{url!r} is not https; plain http takes [webhooks] allow_http = true")
+        if parts.username is not None or parts.fragment:
+            raise Invalid("url", "leave out the user and the fragment; the signature proves who sent a message")
+        if not self.allow_private_networks and _is_private(host):
+            raise Invalid("url", f"{host} is not public; it takes [webhooks] allow_private_networks = true")
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def check_station_id(id: str, protocol: str | None = None) -> None:
+    """Raise `Invalid` if a station cannot have this id, which stands in a URL and in Basic credentials."""
+    if not id or len(id.encode(errors="replace")) > _LONGEST_ID:
+        raise Invalid("id", f"{id[:40]!r} has {len(id)} characters; 1 to {_LONGEST_ID} bytes are allowed")
+    if not id.isprintable() or id != id.strip():
+        raise Invalid("id", f"{id!r} has characters that cannot be seen; printable ones, no space at the ends")
+    if protocol is not None and protocol.startswith("ocpp2"):
+        if ":" in id:
+            raise Invalid("id", f"{id!r} has a colon, which {protocol} forbids (OCPP-J 2.x, 3.1.1)")
+        if len(id) > _LONGEST_ID_OF_2:
+            raise Invalid("id", f"{id!r} has {len(id)} characters; {protocol} allows {_LONGEST_ID_OF_2}")
+
+
+def check_password(password: Password) -> None:
+    """Raise `Invalid` if a password is too short or too long."""
+    size = len(password if isinstance(password, bytes) else password.encode(errors="replace"))
+    if not SHORTEST <= size <= LONGEST:
+        raise Invalid(
+            "password", f"it has {size} bytes; {SHORTEST} to {LONGEST} are allowed, and OCPP asks for 16 to 40"
+        )
+
+
+def check_liveness(liveness: PingSettings | None) -> None:
+    """Raise `Invalid` where a station cannot be watched so."""
+    if liveness is None:
+        return
+    if liveness.ping_interval is not None and liveness.ping_interval < 0:
+        raise Invalid("liveness.ping_interval", f"{liveness.ping_interval:g} is wrong; seconds, or 0 to never ping")
+    for field in ("ping_timeout", "silence"):
+        value = getattr(liveness, field)
+        if value is not None and value <= 0:
+            raise Invalid(f"liveness.{field}", f"{value:g} is wrong; more than 0 seconds")
+
+
+def _check_protocol(protocol: str | None) -> None:
+    if protocol is not None and protocol not in SUBPROTOCOLS:
+        raise Invalid("protocol", f"{protocol!r} is unknown; {', '.join(SUBPROTOCOLS)}")
+
+
+def _check_security(security: str | None) -> None:
+    if security == "mtls":
+        raise Invalid("security", "this release does not check client certificates yet; basic or none")
+    if security is not None and security not in SECURITY:
+        raise Invalid("security", f"{security!r} is unknown; {' or '.join(SECURITY)}")
+
+
+def _check_texts(**texts: str) -> None:
+    for field, text in texts.items():
+        if len(text) > _LONGEST_TEXT or not text.isprintable():
+            raise Invalid(field, f"up to {_LONGEST_TEXT} printable characters are allowed")
+
+
+def _check_event_types(types: tuple[Any, ...]) -> None:
+    if not types:
+        raise Invalid("events", f"name at least one of {', '.join(EVENT_TYPES)}")
+    for type_ in types:
+        if type_ not in EVENT_TYPES:
+            near = get_close_matches(str(type_), EVENT_TYPES, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(EVENT_TYPES)}"
+            raise Invalid("events", f"{type_!r} is unknown; {hint}")
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> None:
+    if not patterns or not all(pattern and pattern.isprintable() for pattern in patterns):
+        raise Invalid("stations", 'name at least one pattern of station ids, e.g. "*" or "CP-1*"')

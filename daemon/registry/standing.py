@@ -1,0 +1,107 @@
+"""Webhooks that stand in the configuration: at each start the log is brought into line with them.
+
+Only differences become events, in the name of `config`. Such a webhook is known by its name, and by its id, which
+begins with a prefix of its own: those made over the API are never touched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from attrs import evolve
+
+from ...engine.errors import WrongSetting
+from ...projections import webhooks
+from ..configuration.config import WebhookSection
+from .books import Book
+from .errors import Invalid
+from .registrar import Registrar
+from .requests import KEEP, NewWebhook, UrlPolicy, WebhookChanges
+from .subscriptions import draw_secret, read_secret, write_secret
+
+ID_PREFIX: Final = "conf_"
+ACTOR: Final = "config"
+
+
+def read_standing(sections: Iterable[WebhookSection], policy: UrlPolicy) -> list[NewWebhook]:
+    """Return the webhooks of the configuration with their secrets. A secret file that is not there is made.
+
+    Raises:
+        WrongSetting: one cannot be as it is; the message names it.
+    """
+    standing: list[NewWebhook] = []
+    for section in sections:
+        try:
+            webhook = NewWebhook(
+                url=section.url,
+                events=section.events,
+                stations=section.stations,
+                initial=section.initial,
+                name=section.name,
+            )
+            webhook.check(policy)
+        except Invalid as error:
+            raise WrongSetting(f"[[webhook]] {section.name!r}: {error}") from error
+        standing.append(evolve(webhook, secret=_secret(section.name, section.secret_file)))
+    return standing
+
+
+async def bring_into_line(book: Book, registrar: Registrar, standing: Sequence[NewWebhook]) -> int:
+    """Add, change and remove webhooks of the configuration in the log; return how many events that took.
+
+    Raises:
+        LogUnavailable: the log cannot be written now.
+    """
+    before = book.position
+    there = {hook.record.name: id for id, hook in book.state(webhooks).items() if id.startswith(ID_PREFIX)}
+    for webhook in standing:
+        id = there.pop(webhook.name, None)
+        if id is None:
+            await registrar.subscribe(webhook, actor=ACTOR, id_prefix=ID_PREFIX)
+        else:
+            await _change(registrar, id, webhook)
+    for id in there.values():
+        await registrar.remove_webhook(id, actor=ACTOR)
+    return book.position - before
+
+
+async def _change(registrar: Registrar, id: str, webhook: NewWebhook) -> None:
+    record = registrar.webhook_record(id)
+    changes = WebhookChanges(
+        url=KEEP if webhook.url == record.url else webhook.url,
+        events=KEEP if set(webhook.events) == set(record.events) else webhook.events,
+        stations=KEEP if set(webhook.stations) == set(record.stations) else webhook.stations,
+    )
+    if changes != WebhookChanges():
+        await registrar.update_webhook(id, changes, actor=ACTOR)
+    if webhook.secret is not None and not registrar.has_secret(id, webhook.secret):
+        await registrar.rotate_secret(id, actor=ACTOR, secret=webhook.secret)
+
+
+def _secret(name: str, file: Path) -> str:
+    try:
+        if not file.exists():
+            _make_secret(file)
+        text = file.read_text(encoding="utf-8").strip()
+        read_secret(text)
+    except OSError as error:
+        raise WrongSetting(
+            f"[[webhook]] {name!r}: secret_file = {str(file)!r} cannot be used: {error.strerror}"
+        ) from error
+    except (Invalid, UnicodeDecodeError):
+        raise WrongSetting(
+            f"[[webhook]] {name!r}: secret_file = {str(file)!r} holds no secret; wanted is whsec_ and 24 to 64 bytes "
+            "in base64, or no file, and one is made"
+        ) from None
+    return text
+
+
+def _make_secret(file: Path) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(write_secret(draw_secret()) + "\n")
+        stream.flush()
+        os.fsync(descriptor)

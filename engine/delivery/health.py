@@ -1,0 +1,80 @@
+"""How webhooks fare, as one process saw it: for people to look at, never to decide by."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from attrs import frozen
+
+from ..events import Micros
+from ..sending import Answer, Owed
+from .breaker import State as BreakerState
+from .lanes import Outcome, Verdict
+
+ANSWERS_KEPT: Final = 20
+"""Newest answers of a webhook that are kept; at most 4 KiB of text each."""
+
+
+@frozen(kw_only=True)
+class Answered:
+    """One attempt and what came of it, for people to look at."""
+
+    message: str
+    subject: str
+    at: Micros
+    """When it began."""
+    number: int
+    """Of the attempts in this round."""
+    outcome: Outcome
+    status: int | None
+    error: str
+    latency: float
+    excerpt: str
+
+
+@frozen(kw_only=True)
+class Health:
+    """How a webhook fares, as seen by this process."""
+
+    state: Literal["active", "failing", "paused", "disabled"]
+    """`failing`: its newest attempt failed, and nothing was accepted since."""
+    breaker: BreakerState
+    in_flight: int
+    unsigned: bool
+    """It has no usable secret: nothing is sent, because nothing is ever sent unsigned."""
+    accepted_at: Micros
+    """When it last accepted a message, or was added or enabled."""
+    answers: tuple[Answered, ...]
+    """The newest ones, oldest first."""
+    tally: Mapping[str, int]
+    """`attempts`, `succeeded`, `failed`, `parked` since this process began."""
+
+
+class Seen:
+    """What this process saw of one webhook; its `Health` is made from that."""
+
+    def __init__(self) -> None:
+        self.answers: deque[Answered] = deque(maxlen=ANSWERS_KEPT)
+        self.tally: Counter[str] = Counter()
+        self.accepted_at: Micros = 0
+        self.unsigned = False
+
+    def keep(self, message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> None:
+        """Keep the answer to an attempt that began *at* then."""
+        if answer.accepted:
+            self.accepted_at = at
+        self.answers.append(
+            Answered(
+                message=message.id,
+                subject=message.subject,
+                at=at,
+                number=verdict.attempts,
+                outcome=verdict.outcome,
+                status=answer.status,
+                error=answer.error,
+                latency=answer.latency,
+                excerpt=answer.excerpt,
+            )
+        )

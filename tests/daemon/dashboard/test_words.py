@@ -1,0 +1,58 @@
+"""Words for people: every cause and every kind has some, and times read as people say them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from strategies import arbitrary_histories
+
+from stationkeeper.daemon.dashboard.words import CAUSES, ago, because, clock, count, duration, told
+from stationkeeper.engine.codec import seal
+from stationkeeper.engine.entry import Recorded, recorded
+from stationkeeper.engine.events import Cause, ConnectionClosed
+
+
+def test_every_cause_has_words() -> None:
+    assert set(get_args(Cause)) <= set(CAUSES)
+    assert because("not_known_yet") == "not known yet"
+
+
+def test_a_close_is_told_with_what_was_on_the_wire() -> None:
+    event = ConnectionClosed(
+        connection="r-1", side="station", code=4001, reason="bye", cause="station_closed", alive_at=0
+    )
+
+    words = told(recorded(seal(event, id="e", at=0, subject="CP-7"), 1))
+    assert words == "Connection ended because the station closed the connection (code 4001, \u201cbye\u201d)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"), (0.034, "34 ms"), (0.9, "1 s"), (59, "59 s"), (60, "1 min"), (125, "2 min 5 s"), (3600, "1 h"),
+        (3605, "1 h"), (90_000, "1 d 1 h"), (-1, "0 s"),
+    ],
+)  # fmt: skip
+def test_a_span_has_its_two_largest_units(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "now"), (0.9, "now"), (1, "1 s ago"), (119, "1 min ago"), (7200, "2 h ago"), (-65, "in 1 min")],
+)
+def test_how_long_ago_is_said_in_the_largest_unit(seconds: float, words: str) -> None:
+    assert ago(10**15 - round(seconds * 1_000_000), 10**15) == words
+
+
+def test_numbers_and_times_are_written_for_people() -> None:
+    assert (count(1, "station"), count(12_345, "station")) == ("1 station", "12\u202f345 stations")
+    assert clock(1_700_000_000_000_000) == "2023-11-14 22:13:20 UTC"
+
+
+@given(arbitrary_histories())
+def test_any_event_can_be_told(history: list[Recorded]) -> None:
+    for event in history:
+        assert told(event).strip()

@@ -1,0 +1,53 @@
+"""A message that the outbox has forgotten is found in the log by its outcome."""
+
+from __future__ import annotations
+
+import pytest
+
+from stationkeeper.daemon.registry.forgotten import find_forgotten
+from stationkeeper.engine.codec import seal
+from stationkeeper.engine.events import DeliveryParked, DeliverySucceeded, Event, StationRegistered
+from stationkeeper.engine.log.memory import MemoryLog
+from stationkeeper.engine.sending import Owed
+from stationkeeper.projections.bodies import OFFLINE, message_id
+
+MESSAGE = message_id("wh_1", "e1", OFFLINE, "CP-7")
+
+
+def outcome(kind: type[DeliverySucceeded] | type[DeliveryParked], *, round: int = 0, message: str = MESSAGE) -> Event:
+    more = {"reason": "tired"} if kind is DeliveryParked else {}
+    return kind(
+        message=message, webhook="wh_1", position=1, round=round, attempts=1, status=200, attempted_at=0, latency=0.1,
+        **more,
+    )  # fmt: skip
+
+
+def written(*outcomes: Event, subject: str = "CP-7") -> MemoryLog:
+    """Return a log of a cause, and then these outcomes."""
+    log = MemoryLog()
+    log.append([seal(StationRegistered(), id="e1", at=1, subject="CP-7")])
+    log.append([seal(event, id=f"o{n}", at=1, subject=subject) for n, event in enumerate(outcomes)])
+    return log
+
+
+@pytest.mark.parametrize("subject", ["CP-7", ""])
+def test_it_is_found_with_its_type_also_in_the_lane_of_nobody(subject: str) -> None:
+    log = written(outcome(DeliverySucceeded), subject=subject)
+
+    assert find_forgotten(log, MESSAGE) == Owed(MESSAGE, "wh_1", subject, OFFLINE, 1, 0, "delivered")
+
+
+def test_the_newest_outcome_counts() -> None:
+    found = find_forgotten(written(outcome(DeliveryParked), outcome(DeliverySucceeded, round=1)), MESSAGE)
+
+    assert found is not None
+    assert (found.round, found.state) == (1, "delivered")
+
+
+@pytest.mark.parametrize("message", ["msg_OTHER", "", '"round":0'])
+def test_another_is_not_found(message: str) -> None:
+    assert find_forgotten(written(outcome(DeliverySucceeded)), message) is None
+
+
+def test_an_outcome_whose_cause_is_another_is_not_taken_for_it() -> None:
+    assert find_forgotten(written(outcome(DeliverySucceeded, message="msg_FORGED")), "msg_FORGED") is None
