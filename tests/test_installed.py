@@ -40,4 +40,5 @@ def test_the_command_answers(command: list[str], tmp_path: Path) -> None:
 
 def test_pages_and_marker_came_along() -> None:
     assert files("stationkeeper").joinpath("py.typed").is_file()
-    assert any(page.name.endswith(".html") for page in files("stationkeeper.daemon.dashboard").joinpath("templates").iterdir())
+    pages = files("stationkeeper.daemon.dashboard").joinpath("templates")
+    assert any(page.name.endswith(".html") for page in pages.iterdir())

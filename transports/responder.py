@@ -28,13 +28,13 @@ _UNREADABLE: Final = "-1"
 
 _IN_1_6: Final = """
     DiagnosticsStatusNotification FirmwareStatusNotification LogStatusNotification MeterValues SecurityEventNotification
-    SignedFirmwareStatusNotification StatusNotification StopTransaction
+    SignedFirmwareStatusNotification StatusNotification
 """
 _IN_2_0_1: Final = """
     ClearedChargingLimit FirmwareStatusNotification LogStatusNotification MeterValues NotifyChargingLimit
     NotifyCustomerInformation NotifyDisplayMessages NotifyEvent NotifyMonitoringReport NotifyReport
     PublishFirmwareStatusNotification ReportChargingProfiles ReservationStatusUpdate SecurityEventNotification
-    StatusNotification TransactionEvent
+    StatusNotification
 """
 _SINCE_2_1: Final = """
     BatterySwap ClosePeriodicEventStream NotifyDERAlarm NotifyDERStartStop NotifyPriorityCharging NotifySettlement
@@ -46,7 +46,8 @@ NOTIFICATIONS: Final[dict[str, frozenset[str]]] = {
     "ocpp2.0.1": frozenset(_IN_2_0_1.split()),
     "ocpp2.1": frozenset(_IN_2_0_1.split() + _SINCE_2_1.split()),
 }
-"""What stations send and the schema of whose answer requires nothing, by version."""
+"""What stations send and the schema of whose answer requires nothing, by version; but no transactions: a station would
+take an empty answer as a receipt, and forget what nobody has kept."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(list[Any]).decode

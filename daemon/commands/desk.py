@@ -12,13 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 from urllib.parse import urlencode, urlsplit
 
 import click
 
 from ...engine.errors import StationkeeperError
-from ..registry.errors import AlreadyThere, Invalid, NotFound, Refused
+from .answers import answer_of
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _TIMEOUT: Final = 30.0
@@ -99,33 +99,3 @@ class DaemonDesk:
                 f"no daemon answers at {self._url} ({reason}); start one, name another with --url, "
                 "or give --log for a log that no daemon holds"
             ) from error
-
-
-def answer_of(status: int, content: bytes) -> Any:
-    """Return what an answer holds.
-
-    Raises:
-        Refused: it is a problem document.
-    """
-    try:
-        answer = json.loads(content) if content else None
-    except ValueError:
-        answer = None
-    if status < 400:
-        return answer
-    problem = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
-    raise _refusal(status, str(problem.get("detail") or problem.get("title") or f"the daemon answered {status}"))
-
-
-def _refusal(status: int, detail: str) -> Refused:
-    match status:
-        case 400 | 422:
-            return Invalid("", detail)
-        case 401 | 403:
-            return Refused(f"{detail} (put a token of the daemon's token file into STATIONKEEPER_TOKEN)")
-        case 404:
-            return NotFound(detail)
-        case 409:
-            return AlreadyThere(detail)
-        case _:
-            return Refused(detail)

@@ -20,7 +20,7 @@ from ..http.tokens import Token, Tokens
 from ..registry.offline import open_book
 from ..registry.registrar import Registrar
 from ..registry.requests import UrlPolicy
-from .desk import answer_of
+from .answers import answer_of
 
 CLI: Final = Token(name="cli", scope="admin", digest=b"")
 """Who changes a log from the command line, as its events name it."""
