@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
+from .errors import LogUnavailable
 from .events import Cause, PingSettings, Side
 
 
@@ -49,9 +50,17 @@ class Busy:
     """Why nobody new is let in now: an HTTP 503."""
 
     reason: str
-    """For programs: `starting`, `draining`, `log_unavailable`, `full`."""
+    """For programs: `starting`, `draining`, `log_unavailable`, `full`, `ended` (while it was being admitted)."""
     retry_after: float
     """Seconds."""
+
+
+class NotAdmitted(LogUnavailable):
+    """A station cannot be admitted now: answer 503, with the reason and the time that `busy` bears."""
+
+    def __init__(self, busy: Busy) -> None:
+        super().__init__(f"no station can be admitted now: {busy.reason}")
+        self.busy = busy
 
 
 class Link(Protocol):
@@ -125,6 +134,7 @@ class Door(Protocol):
         Orders may come over *link* from the moment that this returns.
 
         Raises:
+            NotAdmitted: not now (full, draining, superseded or ended meanwhile); answer 503 as it says.
             LogUnavailable: the log cannot be written; answer 503.
         """
         ...

@@ -26,7 +26,7 @@ from ..events import (
 )
 from ..names import closed_id, connection_name, opened_id, timed_out_id
 from ..settings import EngineSettings
-from ..stations import Arrival, Busy, Ending, Link
+from ..stations import Arrival, Busy, Ending, Link, NotAdmitted
 from .grace import Handshakes
 from .liveness import Vigil
 from .refusals import Refusal, Refusals
@@ -164,7 +164,7 @@ class Doorway:
     async def admit(self, arrival: Arrival, link: Link) -> LiveConnection:
         if (busy := self.why_busy(arrival.station)) is not None:
             self.handshakes.turned_away = True
-            raise LogUnavailable(f"no station can be admitted now: {busy.reason}")
+            raise NotAdmitted(busy)
         self._admissions += 1
         settings = self._settings.liveness.for_station(arrival.liveness)
         vigil = Vigil(settings, self.clock.stepless(), early=self._admissions * _GOLDEN % 1)
@@ -182,7 +182,7 @@ class Doorway:
                 self.end(connection, Ending(side="gateway", cause="handshake_aborted"))
             raise
         if connection.over:
-            raise LogUnavailable(f"{arrival.station} was ended while it was being admitted")
+            raise NotAdmitted(Busy(reason="ended", retry_after=5))
         connection.admitted = True
         self._tally["opened"] += 1
         self.watchdog.watch(connection)
