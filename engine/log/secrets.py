@@ -82,29 +82,41 @@ class MemorySecrets:
 
 
 class SecretsFile:
-    """Secrets in a SQLite file that nobody but its owner may read. `open_secrets` opens one. Any thread may use it."""
+    """Secrets in a SQLite file that nobody but its owner may read. `open_secrets` opens one. Any thread may use it.
+
+    They are read from memory, where those who sign and compare need them anyway: `get` and `ids` wait for no disk, nor
+    for a change that another thread is writing.
+    """
 
     def __init__(self, path: Path, connection: SqliteConnection) -> None:
         self.path = path
         self._turn = Lock()
         self._connection: SqliteConnection | None = connection
+        self._secrets: dict[str, bytes] = dict(self._run("SELECT id, secret FROM secret"))
 
     def keep(self, id: str, secret: bytes) -> None:
-        self._run("INSERT OR REPLACE INTO secret (id, secret) VALUES (?, ?)", id, secret)
+        with self._turn:
+            self._run("INSERT OR REPLACE INTO secret (id, secret) VALUES (?, ?)", id, secret)
+            self._secrets[id] = secret
 
     def get(self, id: str) -> bytes | None:
-        rows = self._run("SELECT secret FROM secret WHERE id = ?", id)
-        return rows[0][0] if rows else None
+        self._check_open()
+        return self._secrets.get(id)
 
     def forget(self, id: str) -> None:
-        self._run("DELETE FROM secret WHERE id = ?", id)
+        with self._turn:
+            self._run("DELETE FROM secret WHERE id = ?", id)
+            self._secrets.pop(id, None)
 
     def ids(self) -> frozenset[str]:
-        return frozenset(id for (id,) in self._run("SELECT id FROM secret"))
+        self._check_open()
+        # One step of the interpreter, so that no thread changes the dictionary half way.
+        return frozenset(self._secrets.copy())
 
     def pragma(self, name: str) -> str | int:
         """Return how SQLite is set for this file."""
-        found: str | int = self._run(f"PRAGMA {name}")[0][0]
+        with self._turn:
+            found: str | int = self._run(f"PRAGMA {name}")[0][0]
         return found
 
     def close(self) -> None:
@@ -112,15 +124,19 @@ class SecretsFile:
             if self._connection is not None:
                 connection, self._connection = self._connection, None
                 connection.close()
+                self._secrets = {}
+
+    def _check_open(self) -> SqliteConnection:
+        if self._connection is None:
+            raise LogUnavailable(f"{self.path} is closed")
+        return self._connection
 
     def _run(self, query: str, *values: str | bytes) -> Sequence[tuple[Any, ...]]:
-        with self._turn:
-            if self._connection is None:
-                raise LogUnavailable(f"{self.path} is closed")
-            try:
-                return self._connection.execute(query, values).fetchall()
-            except SqliteError as error:
-                raise explain(error, self.path) from error
+        connection = self._check_open()
+        try:
+            return connection.execute(query, values).fetchall()
+        except SqliteError as error:
+            raise explain(error, self.path) from error
 
 
 def secrets_path(log: Path) -> Path:
@@ -158,7 +174,11 @@ def open_secrets(log: Path, log_id: str, *, create: bool) -> SecretsFile | None:
     if owner != log_id:
         connection.close()
         return None
-    return SecretsFile(path, connection)
+    try:
+        return SecretsFile(path, connection)
+    except BaseException:
+        connection.close()
+        raise
 
 
 def check_private(path: Path) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -66,6 +67,38 @@ def test_secrets_are_there_when_they_are_opened_again(secrets: SecretsFile, log:
     again.close()
 
 
+def test_a_secret_is_read_while_another_is_being_written(secrets: SecretsFile) -> None:
+    """Readers stand on the event loop: they wait neither for a slow disk nor for whoever holds the file."""
+    secrets.keep("a", CANARY)
+    other = connect(secrets.path, mode="rw")
+    other.execute("BEGIN EXCLUSIVE")
+    writer = Thread(target=secrets.keep, args=("b", b"second"))
+    writer.start()
+    try:
+        read, there, writing = secrets.get("a"), secrets.ids(), writer.is_alive()
+    finally:
+        other.execute("ROLLBACK")
+        writer.join()
+        other.close()
+
+    assert (read, there, writing) == (CANARY, {"a"}, True)
+    assert secrets.get("b") == b"second"
+
+
+def test_what_could_not_be_written_is_not_read(secrets: SecretsFile) -> None:
+    """What is told to be kept must be there after a restart, and what is told to be gone must be gone."""
+    secrets.keep("a", CANARY)
+    other = connect(secrets.path, mode="rw")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogUnavailable):
+        secrets.keep("b", b"second")
+    with pytest.raises(LogUnavailable):
+        secrets.forget("a")
+    other.close()
+
+    assert secrets.ids() == {"a"}
+
+
 def test_closed_secrets_tell_nothing(secrets: SecretsFile) -> None:
     secrets.close()
 
@@ -93,7 +126,7 @@ def test_a_secret_is_in_no_log_wal_or_snapshot(secrets: SecretsFile, log: Path) 
     secrets.keep("credential-1", CANARY)
     record = StationRegistered(credentials=(Validity(id="credential-1"),))
     kept.append([some_entry("a", record)])
-    kept.keep_snapshot(Snapshot("registry", 1, 1, b"leaf", b"credential-1"))
+    kept.keep_snapshots([Snapshot("registry", 1, 1, b"leaf", b"credential-1")])
 
     files = [file for file in log.parent.iterdir() if file != secrets.path]
     assert log.with_name("fleet.db-wal") in files
