@@ -88,13 +88,14 @@ class Gateway:
             self.fold.advance(recorded)
         self.writable = True
         self.broken = False
+        self.secrets_broken = False
         self.notes: list[Attempted] = []
         self.deliveries = Deliveries(
             lambda: self.fold.state(outbox),
             receiver,
             record=self.record,
             note=self.note,
-            secret=SECRETS.get,
+            secret=self.secret,
             recall=self.recall,
             writable=lambda: self.writable,
             clock=self.clock,
@@ -119,6 +120,11 @@ class Gateway:
             raise LogUnavailable("the disk is full")
         self.append(event, subject, id=id)
         await wait_all_tasks_blocked()  # whoever recorded wakes after the fold, when others may have run already
+
+    def secret(self, id: str) -> bytes | None:
+        if self.secrets_broken:
+            raise LogUnavailable("another program holds a lock on the secrets")
+        return SECRETS.get(id)
 
     def note(self, attempted: Attempted) -> None:
         self.notes.append(attempted)

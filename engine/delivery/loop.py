@@ -271,18 +271,18 @@ class Deliveries:
             LookupError: it can never be made.
         """
         destination = self._owing().destination(message.webhook)
-        secrets = self._secrets(message.webhook, destination)
         now = self._clock.stepless()
-        if destination is None or destination.state != "active" or not secrets:
-            self.refresh(message.webhook)
-            if not secrets:
-                self._lanes.hold(message.webhook, now + PATIENCE, now)
-            self._lanes.put_back(message, now)
-            return None
         try:
+            secrets = self._secrets(message.webhook, destination)
+            if destination is None or destination.state != "active" or not secrets:
+                self.refresh(message.webhook)
+                if not secrets:
+                    self._lanes.hold(message.webhook, now + PATIENCE, now)
+                self._lanes.put_back(message, now)
+                return None
             body = await self._body(message)
         except LogError as error:
-            _logger.warning("the log cannot be read for the content of message %s: %s", message.id, error)
+            _logger.warning("message %s waits, as the log or its secrets cannot be read: %s", message.id, error)
             self._lanes.put_back(message, now, until=now + PATIENCE)
             self._news.set()
             return None

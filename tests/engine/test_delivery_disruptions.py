@@ -170,6 +170,21 @@ async def test_a_clock_that_was_set_makes_nobody_wait_longer(
 # --- secrets, silence, bodies ----------------------------------------------------------------------------------------
 
 
+async def test_secrets_that_cannot_be_read_for_a_while_delay_and_end_nothing(
+    gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
+) -> None:
+    gateway.secrets_broken = True
+    async with sending(gateway):
+        gateway.flip()
+        await trio.sleep(HOUR)
+        assert receiver.attempts == []
+        gateway.secrets_broken = False
+        await trio.sleep(61.0)
+
+    assert receiver.versions("CP-1") == [1]
+    assert [outcome.attempts for outcome in gateway.outcomes()] == [1], "waiting used up no attempt"
+
+
 async def test_nothing_is_ever_sent_unsigned(gateway: Gateway, receiver: Receiver, autojump_clock: MockClock) -> None:
     gateway.append(WebhookUpdated(url="https://w.example", secrets=("lost",)), "w")
     async with sending(gateway):
