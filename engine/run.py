@@ -10,6 +10,7 @@ What did not become durable did not happen, and nobody was told: a crash needs n
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -47,6 +48,8 @@ from .stations import StationTransport
 from .watch.doorway import LiveConnection
 from .watch.liveness import Due
 
+_LOG = logging.getLogger(__name__)
+
 RULES = 1
 """The newest version of the derivation rules that this release knows (semantics 6, O13)."""
 STALL = 5.0
@@ -55,6 +58,8 @@ BEAT = 5
 """Seconds after which a run leaves word that it lives, if nothing else was written."""
 BREATH = 256
 """Stations pinged or timed out at one go: some 5 ms, then everybody else gets a turn."""
+LAST_WORDS = 1.0
+"""Seconds for the sender to take leave of receivers."""
 CLOCK_TOLERANCE = 60 * 1_000_000
 """Microseconds that the wall clock may stand behind the log's newest event at a start."""
 
@@ -112,8 +117,7 @@ async def open_engine(
             log_path=path,
         )
         _check_clock(engine, accept=accept_clock)
-        engine.urls = tuple([await transport.bind() for transport in stations])
-        async with _running(engine, stations, sender):
+        async with _edges(stations, sender) as engine.urls, _running(engine, stations, sender):
             yield engine
     except BaseExceptionGroup as group:
         # The nursery is our affair: whoever holds the block gets the one error that came, as if there were none.
@@ -173,6 +177,19 @@ def _check_clock(engine: Engine, *, accept: bool) -> None:
 # --- what runs, and for how long -------------------------------------------------------------------------------------
 
 
+@asynccontextmanager
+async def _edges(stations: Sequence[StationTransport], sender: Sender | None) -> AsyncGenerator[tuple[str, ...]]:
+    """Listen around a block, which is told the URLs; whatever comes of it, nothing is left open behind."""
+    try:
+        yield tuple([await transport.bind() for transport in stations])
+    finally:
+        for transport in stations:
+            transport.stop_accepting()
+        if sender is not None:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS):
+                await sender.aclose()
+
+
 class _Shelter:
     """Tasks that run on when whoever holds the engine is cancelled, until `end`."""
 
@@ -228,8 +245,6 @@ async def _running(engine: Engine, stations: Sequence[StationTransport], sender:
             engine.over = engine.doorway.abandoned = True
             loops.end()
             needed.end()
-    if sender is not None:
-        await sender.aclose()
 
 
 def _deliveries(engine: Engine, outbox: Projection[Any, Any], sender: Sender) -> Deliveries:
@@ -329,7 +344,8 @@ async def _end(engine: Engine, stations: Sequence[StationTransport], loops: _She
         loops.end()
         engine.over = engine.doorway.abandoned = True
         stopped = engine.seal(GatewayStopped(listened=engine.grace.listened), id="")
-        await engine.committer.append([stopped], required=True)
+        with suppress(LogUnavailable):
+            await engine.committer.append([stopped], required=True)
         await _keep_snapshot(engine)
         await engine.committer.close()
     engine.publisher.close()
@@ -346,7 +362,7 @@ async def _watch(engine: Engine) -> None:
         now = clock.stepless()
         if now - looked > STALL:
             stalled = GatewayStalled(since=engine.times.at(looked), until=engine.times.at(now))
-            engine.submit([engine.seal(stalled, id="")], required=True)
+            _note(engine, stalled)
         looked = now
         for count, (connection, due, lag) in enumerate(doorway.watchdog.due(now), 1):
             _act_on(engine, connection, due, lag)
@@ -380,16 +396,22 @@ async def _each_second(engine: Engine) -> None:
         await trio.sleep(1)
         for lapse in engine.grace.second(listening=engine.ready, holding=engine.holding()):
             lapsed = GatewayLapsed(run=lapse.run, grace=engine.grace.grace, listened=lapse.listened)
-            engine.submit([engine.seal(lapsed, id=lapsed_id(lapse.run))], required=True)
+            _note(engine, lapsed, lapsed_id(lapse.run))
         engine.doorway.minute()
         if (step := engine.times.take_step()) is not None:
-            engine.submit([engine.seal(GatewayClockSet(offset=step), id="")], required=True)
+            _note(engine, GatewayClockSet(offset=step))
         quiet = quiet + 1 if committer.commits == commits else 0
         if quiet >= BEAT and committer.writable:
             with suppress(LogUnavailable):
                 await committer.beat_alone()
             quiet = 0
         commits = committer.commits
+
+
+def _note(engine: Engine, event: Event, id: str = "") -> None:
+    """Record something that this run noticed, if it has not had its last word in this very moment."""
+    with suppress(LogUnavailable):
+        engine.submit([engine.seal(event, id=id)], required=True)
 
 
 async def _keep_snapshots(engine: Engine) -> None:
@@ -405,8 +427,11 @@ async def _keep_snapshot(engine: Engine) -> None:
     snapshots = take(engine.fold)
 
     def keep(log: Log) -> None:
-        for snapshot in snapshots:
-            log.keep_snapshot(snapshot)
+        log.keep_snapshots(snapshots)
 
-    with suppress(LogUnavailable):  # a snapshot only saves time
+    try:
         await engine.committer.between(keep)
+    except LogUnavailable:
+        pass
+    except Exception:  # whatever it was, a snapshot only saves time
+        _LOG.warning("snapshots could not be kept; the next start will fold more", exc_info=True)

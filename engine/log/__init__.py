@@ -118,8 +118,12 @@ class Log(Protocol):
         """Return the newest snapshot of a projection."""
         ...
 
-    def keep_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot in place of the older one of that projection."""
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Keep snapshots in place of the older ones of their projections: all of them, or none.
+
+        Raises:
+            LogUnavailable: the log cannot be written.
+        """
         ...
 
     def close(self) -> None:

@@ -97,8 +97,8 @@ class MemoryLog:
     def snapshot(self, name: str) -> Snapshot | None:
         return self._snapshots.get(name)
 
-    def keep_snapshot(self, snapshot: Snapshot) -> None:
-        self._snapshots[snapshot.name] = snapshot
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        self._snapshots.update((snapshot.name, snapshot) for snapshot in snapshots)
 
     def close(self) -> None:
         self._closed = True

@@ -113,7 +113,7 @@ class LogReader:
     def recover(self) -> None:
         raise self._only_reading()
 
-    def keep_snapshot(self, snapshot: Snapshot) -> None:
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         raise self._only_reading()
 
     def close(self) -> None:

@@ -196,16 +196,21 @@ class SqliteLog:
             self._head = position + len(fresh), max(latest_at, max(entry.at for entry in fresh))
             self._acknowledged = self._head[0], fresh[-1].leaf
 
-    def keep_snapshot(self, snapshot: Snapshot) -> None:
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         connection = self._writable()
         try:
-            connection.execute(
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
                 "INSERT OR REPLACE INTO snapshot (name, version, position, leaf, state) VALUES (?, ?, ?, ?, ?)",
-                astuple(snapshot),
+                [astuple(snapshot) for snapshot in snapshots],
             )
-            self._pages += 5 + len(snapshot.state) // 4096
+            connection.execute("COMMIT")
+            self._pages += 5 + sum(len(snapshot.state) for snapshot in snapshots) // 4096
         except SqliteError as error:
             raise self._failure(error) from error
+        finally:
+            if connection.in_transaction:
+                self._roll_back(connection)
 
     # --- reading -------------------------------------------------------------------------------------------------
 

@@ -254,9 +254,9 @@ class LogConformance(ABC):
         assert log.attempts() == {"m": attempt}
 
     def test_a_snapshot_replaces_the_older_one_of_its_projection(self, log: Log) -> None:
-        log.keep_snapshot(Snapshot("presence", 1, 10, b"leaf", b"old"))
-        log.keep_snapshot(Snapshot("outbox", 7, 12, b"fael", b"\x00" * 100_000))
-        log.keep_snapshot(Snapshot("presence", 2, 11, b"flea", b""))
+        log.keep_snapshots([Snapshot("presence", 1, 10, b"leaf", b"old")])
+        log.keep_snapshots([Snapshot("outbox", 7, 12, b"fael", b"\x00" * 100_000)])
+        log.keep_snapshots([Snapshot("presence", 2, 11, b"flea", b"")])
 
         assert log.snapshot("presence") == Snapshot("presence", 2, 11, b"flea", b"")
         assert log.snapshot("outbox") == Snapshot("outbox", 7, 12, b"fael", b"\x00" * 100_000)
@@ -295,7 +295,7 @@ class LogConformance(ABC):
             pytest.skip("this log is gone when it is closed")
         log.append([some_entry("a", private=b"x"), some_entry("end", GatewayStopped(listened=1.0))])
         log.append([], beat=Beat("run-a", 1, 0.5), attempts=[some_attempt("m")])
-        log.keep_snapshot(Snapshot("presence", 1, 1, b"leaf", b"state"))
+        log.keep_snapshots([Snapshot("presence", 1, 1, b"leaf", b"state")])
         before = (list(log.read()), log.beats(), log.attempts(), log.snapshot("presence"), log.latest_at)
         log.close()
 

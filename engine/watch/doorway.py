@@ -50,6 +50,8 @@ _CODES: dict[Cause, int] = {
 class Ticket(Protocol):
     """A batch on its way into the log."""
 
+    required: bool
+    """Whether it is kept however long the log cannot be written."""
     dropped: bool
     """Whether it never went into the log, and never will."""
 
@@ -77,7 +79,19 @@ class Desk(Protocol):
 class LiveConnection:
     """An admitted connection, as the transport that holds it and the engine see it (`stations.Connection`)."""
 
-    __slots__ = ("_doorway", "admitted", "arrival", "ending", "id", "link", "opened_at", "received", "sent", "vigil")
+    __slots__ = (
+        "_doorway",
+        "admitted",
+        "arrival",
+        "ending",
+        "id",
+        "link",
+        "opened_at",
+        "opening",
+        "received",
+        "sent",
+        "vigil",
+    )
 
     def __init__(
         self, doorway: Doorway, id: str, arrival: Arrival, link: Link, vigil: Vigil, opened_at: Micros
@@ -88,6 +102,8 @@ class LiveConnection:
         self.link = link
         self.vigil = vigil
         self.opened_at = opened_at
+        self.opening: Ticket | None = None
+        """Where its `opened` stands on its way into the log."""
         self.admitted = False
         """Whether its transport was told; before that no order goes out over its link."""
         self.ending: Ending | None = None
@@ -170,16 +186,12 @@ class Doorway:
         vigil = Vigil(settings, self.clock.stepless(), early=self._admissions * _GOLDEN % 1)
         name = connection_name(self.run, self._admissions)
         connection = LiveConnection(self, name, arrival, link, vigil, self.times.now())
-        ticket = self._desk.submit([self._opened(connection)], required=False)
+        connection.opening = ticket = self._desk.submit([self._opened(connection)], required=False)
         self._owing[name] = connection
         try:
             await ticket.wait()
         except BaseException:
-            if ticket.dropped:
-                del self._owing[name]
-            else:
-                # `opened` stands in the log, or will; `closed` after it tells the rest of the story.
-                self.end(connection, Ending(side="gateway", cause="handshake_aborted"))
+            self.end(connection, Ending(side="gateway", cause="handshake_aborted"))
             raise
         if connection.over:
             raise NotAdmitted(Busy(reason="ended", retry_after=5))
@@ -190,6 +202,8 @@ class Doorway:
         return connection
 
     def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+        if status == 503:
+            self.handshakes.turned_away = True
         self._tally["handshakes_refused"] += 1
         self._tally[f"handshakes_refused:{reason}"] += 1
         refusal = self._refusals.note(
@@ -271,8 +285,14 @@ class Doorway:
         if connection.over:
             return
         connection.ending = ending
+        opening = connection.opening
+        if opening is not None and opening.dropped:
+            del self._owing[connection.id]  # nothing of it is in the log, nor ever will be
+            return
         if self.abandoned:
             return
+        if opening is not None:
+            opening.required = True  # there is to be a `closed`, so there must be an `opened` before it
         self._tally["closed"] += 1
         self._tally[f"closed:{ending.cause}"] += 1
         self._desk.submit([*before, self._closed(connection, ending)], required=True)

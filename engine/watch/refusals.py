@@ -14,12 +14,13 @@ from ..events import HandshakeRefused, Micros
 
 MINUTE = 60.0
 BUDGET = 60
-"""Events a minute: a stranger adds at most some 15 MB a day, however hard it tries."""
+"""Events a minute: a stranger adds at most some 75 MB a day, however hard it tries."""
 RESERVED = 10
 """Of those, kept for the summaries at the minute's end."""
 REMEMBERED = 1000
 """(reason, id) pairs remembered within a minute."""
 CLAIM_BYTES = 255
+HINT_LENGTH = 200
 
 
 @frozen(kw_only=True)
@@ -51,6 +52,7 @@ class Refusals:
     def note(self, claimed: str, *, reason: str, status: int, hint: str, remote: str, at: Micros) -> Refusal | None:
         """Count a refusal; return it if it is to be recorded at once."""
         claimed = claimed.encode(errors="backslashreplace")[:CLAIM_BYTES].decode(errors="ignore")
+        hint = hint[:HINT_LENGTH]
         key = (reason, claimed)
         if key not in self._counts and len(self._counts) >= REMEMBERED:
             key = (reason, "")

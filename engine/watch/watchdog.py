@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import count
-from math import inf
+from math import inf, nextafter
 from typing import Generic, Protocol, TypeVar
 
 from .liveness import Due, Vigil
@@ -58,7 +58,8 @@ class Watchdog(Generic[W]):
             if due is not None:
                 yield watched, due, now - watched.vigil.deadline()
             if not watched.over:
-                self._put(watched.vigil.ask_again(now), watched)
+                # After *now* in any case: an interval too short for a float to tell apart must not hold us here.
+                self._put(max(watched.vigil.ask_again(now), nextafter(now, inf)), watched)
 
     def _put(self, when: float, watched: W) -> None:
         heappush(self._heap, (when, next(self._ties), watched))

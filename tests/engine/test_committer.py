@@ -274,7 +274,7 @@ async def test_work_is_done_between_two_commits(told: Told) -> None:
     snapshot = Snapshot("presence", 1, 1, b"leaf", b"state")
     async with running(log, told, inline=False) as committer:
         await committer.append([some_entry("a")])
-        await committer.between(lambda log: log.keep_snapshot(snapshot))
+        await committer.between(lambda log: log.keep_snapshots([snapshot]))
 
         assert await committer.between(lambda log: log.position) == 1
     assert log.snapshot("presence") == snapshot

@@ -1,6 +1,8 @@
 """A log that cannot be written loses nothing and tells no lie (truth 4), whichever append fails and however."""
 
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 import trio
@@ -95,6 +97,35 @@ async def test_an_admission_that_the_outage_catches_ends_as_one_story(autojump_c
         assert not engine.state(presence)["CP-1"].online
     kinds = [recorded.kind for recorded in log.read() if recorded.subject == "CP-1"]
     assert kinds == ["connection.opened", "connection.closed"]
+
+
+async def test_a_handshake_given_up_behind_a_failing_commit_leaves_no_close_without_an_open() -> None:
+    """Its `opened` waits behind a commit that hangs and then fails; the handshake's deadline comes first."""
+    stalled, go_on = threading.Event(), threading.Event()
+
+    def stall_once(entries: Sequence[Entry]) -> Fault | None:
+        if not entries or entries[0].subject != "first" or stalled.is_set():
+            return None
+        stalled.set()
+        go_on.wait(10)
+        return "lost"
+
+    log = MemoryLog(fault=stall_once)
+    async with open_engine(log, projections=[presence]) as engine, trio.open_nursery() as nursery:
+
+        async def first() -> None:
+            with suppress(LogUnavailable):
+                await engine.doorway.admit(arrival("first"), Silent())
+
+        nursery.start_soon(first)
+        await trio.to_thread.run_sync(stalled.wait, 10)
+        with trio.move_on_after(0) as handshake:
+            await engine.doorway.admit(arrival("second"), Silent())
+        assert handshake.cancelled_caught
+        go_on.set()
+    for station in ("first", "second"):
+        kinds = [recorded.kind for recorded in log.read(subject=station)]
+        assert kinds in ([], ["connection.opened", "connection.closed"]), (station, kinds)
 
 
 @settings(max_examples=60, deadline=None)

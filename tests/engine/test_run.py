@@ -1,7 +1,8 @@
 """One life of a gateway after another: starts, ends, losses, the grace (semantics 4 and 7; truths 12, 13, 23)."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
 from stationkeeper.engine.clock import Clock
 from stationkeeper.engine.codec import decode, seal
 from stationkeeper.engine.entry import Recorded
-from stationkeeper.engine.errors import ClockBehind
+from stationkeeper.engine.errors import ClockBehind, WrongSetting
 from stationkeeper.engine.events import (
     ConnectionClosed,
     ConnectionOpened,
@@ -24,11 +25,13 @@ from stationkeeper.engine.events import (
     GatewayStopped,
     StationRegistered,
 )
+from stationkeeper.engine.log import Snapshot
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import presence
-from stationkeeper.transports.admission import AnyStation
-from stationkeeper.transports.memory import MemoryStations
+from stationkeeper.transports.admission import AnyStation, Knock, Refusal
+from stationkeeper.transports.memory import MemoryStations, NotLetIn
+from stationkeeper.transports.websocket import WebSocketStations
 
 SETTINGS = EngineSettings(
     liveness=Liveness(ping_interval=25, ping_timeout=20, silence=900), reconnect_grace=60, shutdown_timeout=30
@@ -199,7 +202,7 @@ async def test_a_start_from_snapshots_knows_what_a_replay_knows(autojump_clock: 
 
     async with gateway(log) as engine:
         from_snapshot = presence.dump(engine.state(presence))
-    log.keep_snapshot(type(kept)(kept.name, kept.version, kept.position, b"another history", b"{}"))
+    log.keep_snapshots([type(kept)(kept.name, kept.version, kept.position, b"another history", b"{}")])
     del engine
     replayed = presence.initial()
     from stationkeeper.engine import fold
@@ -245,3 +248,45 @@ async def test_a_loss_that_somebody_else_has_recorded_does_not_stop_a_start(auto
     async with gateway(log) as engine:
         assert engine.ready
     assert kinds(log).count("gateway.lost") == 1
+
+
+async def test_a_start_that_fails_leaves_nothing_listening(tmp_path: Path) -> None:
+    taken = WebSocketStations("127.0.0.1:0", admit=AnyStation())
+    await taken.bind()
+    first = WebSocketStations("127.0.0.1:0", admit=AnyStation())
+    second = WebSocketStations(taken.addresses[0], admit=AnyStation())
+
+    with pytest.raises(WrongSetting):
+        async with open_engine(tmp_path / "x.db", transports=[first, second]):
+            pass
+    assert first.addresses == []
+    taken.stop_accepting()
+
+
+async def test_no_grace_lapses_while_stations_are_answered_503_by_whomever(autojump_clock: MockClock) -> None:
+    log = MemoryLog()
+    await crash(log, MemoryStations(admit=AnyStation()), connect=["CP-1"])
+
+    async def too_busy(knock: Knock) -> Refusal:
+        return Refusal(status=503, reason="busy", hint="")
+
+    stations = MemoryStations(admit=too_busy)
+    async with gateway(log, stations) as engine:
+        for _ in range(200):
+            with suppress(NotLetIn):
+                await stations.connect("CP-1")
+            await trio.sleep(0.9)
+
+        assert engine.state(presence)["CP-1"].online
+
+
+async def test_snapshots_that_cannot_be_kept_harm_nobody(autojump_clock: MockClock) -> None:
+    class Full(MemoryLog):
+        def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+            raise OverflowError("too big")
+
+    log = Full()
+    async with gateway(log) as engine:
+        await trio.sleep(2 * SETTINGS.snapshot_interval)
+        assert engine.ready
+    assert kinds(log)[-1] == "gateway.stopped"

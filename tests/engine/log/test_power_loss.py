@@ -45,7 +45,7 @@ for life in range(2):
     for n in range(12):
         log.append([some_entry(f"{log.position + k}", private=b"x" * 300 * n) for k in range(1, n % 3 + 2)])
         os.pwrite(acks, b"%08d" % log.position, 0)
-    log.keep_snapshot(Snapshot("presence", 1, log.position, b"leaf", b"s" * 9000))
+    log.keep_snapshots([Snapshot("presence", 1, log.position, b"leaf", b"s" * 9000)])
     log.recover()
     log.append([some_entry(f"{log.position + 1}")])
     os.pwrite(acks, b"%08d" % log.position, 0)

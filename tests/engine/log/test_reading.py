@@ -208,7 +208,7 @@ def open_files() -> list[str]:
 
 def test_a_reader_sees_what_stands_beside_the_events(daemon: SqliteLog, path: Path) -> None:
     snapshot = Snapshot("presence", 1, 10, b"leaf", b"state")
-    daemon.keep_snapshot(snapshot)
+    daemon.keep_snapshots([snapshot])
 
     with closing(open_reader(path)) as reader:
         assert (reader.position, reader.latest_at, reader.position_at(5)) == (10, 10, 5)
@@ -221,7 +221,7 @@ def test_a_reader_writes_nothing(daemon: SqliteLog, path: Path) -> None:
     with closing(open_reader(path)) as reader:
         for write in (
             lambda: reader.append([some_entry("x")]),
-            lambda: reader.keep_snapshot(Snapshot("p", 1, 1, b"", b"")),
+            lambda: reader.keep_snapshots([Snapshot("p", 1, 1, b"", b"")]),
             reader.recover,
         ):
             with pytest.raises(LogUnavailable, match="opened for reading alone"):

@@ -48,3 +48,10 @@ def test_memory_is_bounded_under_a_flood_of_names() -> None:
     assert len(told) <= BUDGET
     assert sum(refusal.event.count for refusal in told) == 50_000
     assert len(refusals._counts) == 0
+
+
+def test_a_hint_that_quotes_a_stranger_at_length_is_cut() -> None:
+    refusal = Refusals(0.0).note("CP", reason="r", status=404, hint="x" * 8000, remote="", at=1)
+
+    assert refusal is not None
+    assert len(refusal.event.hint) == 200

@@ -94,3 +94,14 @@ def test_everybody_who_is_due_comes_up_each_time(intervals: list[float], waits: 
                 patient.over = True
 
         assert came == expected
+
+
+def test_an_interval_below_what_a_float_can_tell_apart_does_not_hold_it() -> None:
+    watchdog: Watchdog[Patient] = Watchdog()
+    patient = Patient(interval=1e-12, now=1e7)
+    watchdog.watch(patient)
+    for patient, due, _ in watchdog.due(1e7):
+        assert due is Due.PING
+        patient.vigil.heard(1e7)
+
+    assert watchdog.next_deadline() > 1e7
