@@ -79,15 +79,21 @@ class Peer:
         """Do all that is done for this peer. Nothing of its making leaves this."""
         try:
             await self._attend()
+        except Exception:
+            _LOG.exception("parting from %s failed", self._remote)
+
+    async def _attend(self) -> None:
+        try:
+            await self._serve()
             if self._abort:
                 self._wire.abort()
             else:
                 await self._wire.linger(_LINGER)
         finally:
-            self._wire.close()
             self._connection = self._opened = None  # the engine's connection points back here
+            self._wire.close()
 
-    async def _attend(self) -> None:
+    async def _serve(self) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope

@@ -109,6 +109,10 @@ class Wire(trio.abc.Stream):
         Raises:
             OSError: it failed.
         """
+        # After a reset `wrap_socket` takes our socket, raises, and leaves it to the garbage collector. Whoever is reset
+        # between these two lines finds `sock` without a file: see `linger` and `close`.
+        with suppress(*_WOULD_BLOCK):
+            self.sock.recv(1, socket.MSG_PEEK)
         self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         while True:
             try:
@@ -356,6 +360,8 @@ class Wire(trio.abc.Stream):
     async def linger(self, seconds: float) -> None:
         """Close our side, and wait at most so long for the peer's: unread bytes would turn our end into a reset,
         which may overtake our last frame (RFC 9112, 9.6)."""
+        if self.sock.fileno() < 0:
+            return
         self.hang_up()
         with suppress(OSError), trio.move_on_after(seconds):
             while await _receive_raw(self.sock):
@@ -370,8 +376,9 @@ class Wire(trio.abc.Stream):
         """Close the socket, now."""
         self._suspects.wires.discard(self)
         self._stopped = self._broken = True
-        trio.lowlevel.notify_closing(self.sock)
-        self.sock.close()
+        if self.sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self.sock)
+            self.sock.close()
 
     def _note_suspect(self) -> None:
         if self._begun_at is None and self._message_at is None and self._waits_since is None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
+import struct
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 import trio
@@ -59,6 +62,7 @@ class NotingDoor:
         self.busy_with: Busy | None = None
         self.before_admitting: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
         self.on_admission: Callable[[Noted], object] = id
+        self.on_refusal: Callable[[], object] = dict
         self.admitted: list[Noted] = []
         self.refusals: list[dict[str, object]] = []
         self.undecided = 0
@@ -83,6 +87,7 @@ class NotingDoor:
         return connection
 
     def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+        self.on_refusal()
         self.refusals.append({"claimed": claimed, "reason": reason, "status": status, "hint": hint, "remote": remote})
 
 
@@ -218,6 +223,21 @@ async def test_a_fault_in_deciding_lets_nobody_in_and_hurts_nobody_else(caplog: 
 
     assert "a fault of ours" in caplog.text
     assert [connection.station for connection in at.door.admitted] == ["CP-2"]
+
+
+async def test_a_fault_in_parting_hurts_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise LookupError("a fault of ours")
+
+    async with stage() as at:
+        at.door.on_refusal = fail
+        async with await dial_tcp(at.url) as stream:
+            await stream.send_all(b"nonsense\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
+            assert await stream.receive_some() == b""
+        await at.dial()
+
+    assert "a fault of ours" in caplog.text
 
 
 async def test_who_is_busy_says_when_to_come_again() -> None:
@@ -468,3 +488,19 @@ async def test_plain_http_on_a_tls_port_is_recorded_with_a_hint() -> None:
 
     assert at.door.refusals[0]["reason"] == "tls_failed"
     assert "wss://" in str(at.door.refusals[0]["hint"])
+
+
+async def test_a_reset_before_the_tls_handshake_hurts_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    async with stage(tls=server) as at:
+        for _ in range(3):
+            place = urlsplit(at.url)
+            with socket.create_connection((place.hostname, place.port)) as peer:  # no await: accepted when it is over
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await at.dial(tls=client)
+
+    assert caplog.records == []

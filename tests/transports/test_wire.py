@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -293,6 +294,24 @@ async def test_a_look_finds_what_openssl_has_decrypted_and_nobody_has_read(pair:
         assert not pair.wire.gone()
         await pair.wire.receive(1000)
         assert not pair.wire.look()
+
+
+async def test_a_reset_before_the_tls_handshake_is_an_error_that_leaves_the_socket_ours(pair: Pair) -> None:
+    sock = pair.wire.sock
+    pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    pair.peer.close()
+
+    with pytest.raises(ConnectionResetError):
+        await pair.wire.secure(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+    assert pair.wire.sock is sock
+    assert sock.fileno() >= 0
+
+
+async def test_a_wire_whose_socket_was_lost_in_wrapping_can_be_parted_from(pair: Pair) -> None:
+    os.close(pair.wire.sock.detach())  # as CPython does with a socket that is reset just before it is wrapped
+    pair.wire.abort()
+    await pair.wire.linger(1.0)
+    pair.wire.close()
 
 
 async def test_under_tls_as_well_nothing_is_torn_apart(pair: Pair) -> None:
