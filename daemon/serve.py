@@ -136,7 +136,7 @@ class Daemon:
             projections=[presence, registry, webhooks, outbox, settling],
             gateway=config.gateway.name,
             settings=config.engine_settings(),
-            mute=options.hold,
+            mute=True,
             adopt=options.adopt,
             accept_clock=options.accept_clock,
         ) as engine:
@@ -146,6 +146,8 @@ class Daemon:
             await registrar.sweep(engine.secrets.ids())
             await bring_into_line(engine, registrar, self._standing)
             front.app = create_app(engine, registrar, tokens=self._tokens)
+            # Not before: what is owed would go where the configuration said before it was changed.
+            _unmute(engine, hold=options.hold)
             self._announce(engine, server)
             # What stands by now stands for long: collections need not walk it.
             gc.collect()
@@ -207,6 +209,13 @@ class Daemon:
             )
         _log.info("ready", stations=list(engine.urls), http=server.url, log=str(engine.log_path), run=engine.run)
         systemd.notify(f"READY=1\nSTATUS=stations at {', '.join(engine.urls)}, API at {server.url}")
+
+
+def _unmute(engine: Engine, *, hold: bool) -> None:
+    """Let webhooks be sent, unless they are held back on purpose, or the log is a copy."""
+    engine.mute = hold or engine.copied
+    if engine.deliveries is not None:
+        engine.deliveries.mute = engine.mute
 
 
 async def _serve_apart(

@@ -19,7 +19,7 @@ from .events import Cause, Event, Micros, StationUpdated
 from .fold import Fold, Projection
 from .log import Log
 from .log.reading import open_reader
-from .log.secrets import Secrets
+from .log.secrets import MemorySecrets, Secrets
 from .names import new_id
 from .sending import Owing
 from .settings import EngineSettings
@@ -87,6 +87,11 @@ class Engine:
     def position(self) -> int:
         """The position of the newest event that is folded, and so visible."""
         return self.fold.position
+
+    @property
+    def copied(self) -> bool:
+        """Whether the log came without its secrets file, and nobody adopted it: nothing is to be sent in its name."""
+        return self.log_path is not None and isinstance(self.secrets, MemorySecrets)
 
     @property
     def ready(self) -> bool:

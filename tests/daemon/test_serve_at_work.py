@@ -103,6 +103,29 @@ def test_a_standing_webhook_becomes_an_event_once(tmp_path: Path) -> None:
     assert (tmp_path / "mine.secret").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_owed_goes_where_the_changed_configuration_says_and_nowhere_else(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as old, socket.create_server(("127.0.0.1", 0)) as new:
+        for receiver in (old, new):
+            (tmp_path / "stationkeeper.toml").write_text(
+                "[webhooks]\nallow_http = true\nallow_private_networks = true\n"
+                f'[[webhook]]\nname = "ops"\nurl = "http://127.0.0.1:{receiver.getsockname()[1]}"\n'
+                'secret_file = "ops.secret"\n'
+            )
+            if receiver is old:
+                with serving(tmp_path, "--open", "--hold") as served, served.dial("CP-7"):
+                    served.stop()
+        new.settimeout(PATIENCE)
+        old.setblocking(False)
+        with serving(tmp_path, "--open") as served:
+            message, _ = new.accept()
+            message.close()
+            mute = served.get("/readyz")[1]["mute"]
+        with pytest.raises(BlockingIOError):
+            old.accept()
+
+    assert not mute
+
+
 def test_a_copied_log_is_mute_until_it_is_adopted(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         served.ready()
