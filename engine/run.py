@@ -10,7 +10,6 @@ What did not become durable did not happen, and nobody was told: a crash needs n
 
 from __future__ import annotations
 
-import logging
 import platform
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -28,10 +27,8 @@ from .entry import Beat, Entry, Recorded
 from .errors import ClockBehind, Conflict, LogUnavailable
 from .events import (
     Event,
-    GatewayClockSet,
     GatewayLapsed,
     GatewayLost,
-    GatewayStalled,
     GatewayStarted,
     GatewayStopped,
 )
@@ -39,25 +36,16 @@ from .fold import Fold, Projection
 from .log import Log
 from .log.secrets import MemorySecrets, Secrets, open_secrets
 from .log.sqlite import log_path, open_log
+from .loops import each_second, keep_snapshot, keep_snapshots, watch
 from .names import lapsed_id, lost_id, new_id
 from .runs import runs
 from .sending import Owed, Sender
 from .settings import EngineSettings
-from .snapshots import fold_of, take
+from .snapshots import fold_of
 from .stations import StationTransport
-from .watch.doorway import LiveConnection
-from .watch.liveness import Due
-
-_LOG = logging.getLogger(__name__)
 
 RULES = 1
 """The newest version of the derivation rules that this release knows (semantics 6, O13)."""
-STALL = 5.0
-"""Seconds without a look at anybody after which we say that we did not watch."""
-BEAT = 5
-"""Seconds after which a run leaves word that it lives, if nothing else was written."""
-BREATH = 256
-"""Stations pinged or timed out at one go: some 5 ms, then everybody else gets a turn."""
 LAST_WORDS = 1.0
 """Seconds for the sender to take leave of receivers."""
 CLOCK_TOLERANCE = 60 * 1_000_000
@@ -236,7 +224,7 @@ async def _running(engine: Engine, stations: Sequence[StationTransport], sender:
                 await needed.start(transport.serve, engine.doorway)
             if engine.deliveries is not None:
                 await needed.start(engine.deliveries.run)
-            for loop in (_watch, _each_second, _keep_snapshots):
+            for loop in (watch, each_second, keep_snapshots):
                 await loops.start(loop, engine)
             yield
         finally:
@@ -346,92 +334,6 @@ async def _end(engine: Engine, stations: Sequence[StationTransport], loops: _She
         stopped = engine.seal(GatewayStopped(listened=engine.grace.listened), id="")
         with suppress(LogUnavailable):
             await engine.committer.append([stopped], required=True)
-        await _keep_snapshot(engine)
+        await keep_snapshot(engine)
         await engine.committer.close()
     engine.publisher.close()
-
-
-# --- the loops -------------------------------------------------------------------------------------------------------
-
-
-async def _watch(engine: Engine) -> None:
-    """Ping who is silent, time out who does not answer, and notice when we did not watch."""
-    doorway, clock = engine.doorway, engine.clock
-    looked = clock.stepless()
-    while True:
-        now = clock.stepless()
-        if now - looked > STALL:
-            stalled = GatewayStalled(since=engine.times.at(looked), until=engine.times.at(now))
-            _note(engine, stalled)
-        looked = now
-        for count, (connection, due, lag) in enumerate(doorway.watchdog.due(now), 1):
-            _act_on(engine, connection, due, lag)
-            if count % BREATH == 0:
-                await trio.lowlevel.checkpoint()
-        sooner = trio.Event()
-        doorway.watched_sooner = sooner.set
-        asleep = clock.stepless()
-        wait = min(max(doorway.watchdog.next_deadline() - asleep, 0.0), 1.0)
-        with trio.move_on_after(wait):
-            await sooner.wait()
-        engine.lag = max(clock.stepless() - asleep - wait, engine.lag * 0.9)
-
-
-def _act_on(engine: Engine, connection: LiveConnection, due: Due, lag: float) -> None:
-    if due is Due.PING:
-        connection.link.ping()
-        connection.vigil.pinged(engine.clock.stepless())
-        engine.tally["pings"] += 1
-    elif connection.link.look():
-        connection.heard()
-    else:
-        engine.doorway.time_out(connection, lag)
-
-
-async def _each_second(engine: Engine) -> None:
-    """Count the grace, leave word that we live, follow the wall clock, sum up refusals."""
-    committer = engine.committer
-    commits, quiet = committer.commits, 0
-    while True:
-        await trio.sleep(1)
-        for lapse in engine.grace.second(listening=engine.ready, holding=engine.holding()):
-            lapsed = GatewayLapsed(run=lapse.run, grace=engine.grace.grace, listened=lapse.listened)
-            _note(engine, lapsed, lapsed_id(lapse.run))
-        engine.doorway.minute()
-        if (step := engine.times.take_step()) is not None:
-            _note(engine, GatewayClockSet(offset=step))
-        quiet = quiet + 1 if committer.commits == commits else 0
-        if quiet >= BEAT and committer.writable:
-            with suppress(LogUnavailable):
-                await committer.beat_alone()
-            quiet = 0
-        commits = committer.commits
-
-
-def _note(engine: Engine, event: Event, id: str = "") -> None:
-    """Record something that this run noticed, if it has not had its last word in this very moment."""
-    with suppress(LogUnavailable):
-        engine.submit([engine.seal(event, id=id)], required=True)
-
-
-async def _keep_snapshots(engine: Engine) -> None:
-    kept = engine.position
-    while True:
-        await trio.sleep(engine.settings.snapshot_interval)
-        if engine.position != kept and engine.committer.writable:
-            kept = engine.position
-            await _keep_snapshot(engine)
-
-
-async def _keep_snapshot(engine: Engine) -> None:
-    snapshots = take(engine.fold)
-
-    def keep(log: Log) -> None:
-        log.keep_snapshots(snapshots)
-
-    try:
-        await engine.committer.between(keep)
-    except LogUnavailable:
-        pass
-    except Exception:  # whatever it was, a snapshot only saves time
-        _LOG.warning("snapshots could not be kept; the next start will fold more", exc_info=True)

@@ -1,0 +1,111 @@
+"""What goes on while a run lasts: connections are watched, the grace is counted, snapshots are kept."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+import trio
+
+from .core import Engine
+from .errors import LogUnavailable
+from .events import Event, GatewayClockSet, GatewayLapsed, GatewayStalled
+from .log import Log
+from .names import lapsed_id
+from .snapshots import take
+from .watch.doorway import LiveConnection
+from .watch.liveness import Due
+
+_LOG = logging.getLogger(__name__)
+
+STALL = 5.0
+"""Seconds without a look at anybody after which we say that we did not watch."""
+BEAT = 5
+"""Seconds after which a run leaves word that it lives, if nothing else was written."""
+BREATH = 256
+"""Stations pinged or timed out at one go: some 5 ms, then everybody else gets a turn."""
+
+
+async def watch(engine: Engine) -> None:
+    """Ping who is silent, time out who does not answer, and notice when we did not watch."""
+    doorway, clock = engine.doorway, engine.clock
+    looked = clock.stepless()
+    while True:
+        now = clock.stepless()
+        if now - looked > STALL:
+            stalled = GatewayStalled(since=engine.times.at(looked), until=engine.times.at(now))
+            _note(engine, stalled)
+        looked = now
+        for count, (connection, due, lag) in enumerate(doorway.watchdog.due(now), 1):
+            _act_on(engine, connection, due, lag)
+            if count % BREATH == 0:
+                await trio.lowlevel.checkpoint()
+        sooner = trio.Event()
+        doorway.watched_sooner = sooner.set
+        asleep = clock.stepless()
+        wait = min(max(doorway.watchdog.next_deadline() - asleep, 0.0), 1.0)
+        with trio.move_on_after(wait):
+            await sooner.wait()
+        engine.lag = max(clock.stepless() - asleep - wait, engine.lag * 0.9)
+
+
+def _act_on(engine: Engine, connection: LiveConnection, due: Due, lag: float) -> None:
+    if due is Due.PING:
+        connection.link.ping()
+        connection.vigil.pinged(engine.clock.stepless())
+        engine.tally["pings"] += 1
+    elif connection.link.look():
+        connection.heard()
+    else:
+        engine.doorway.time_out(connection, lag)
+
+
+async def each_second(engine: Engine) -> None:
+    """Count the grace, leave word that we live, follow the wall clock, sum up refusals."""
+    committer = engine.committer
+    commits, quiet = committer.commits, 0
+    while True:
+        await trio.sleep(1)
+        for lapse in engine.grace.second(listening=engine.ready, holding=engine.holding()):
+            lapsed = GatewayLapsed(run=lapse.run, grace=engine.grace.grace, listened=lapse.listened)
+            _note(engine, lapsed, lapsed_id(lapse.run))
+        engine.doorway.minute()
+        if (step := engine.times.take_step()) is not None:
+            _note(engine, GatewayClockSet(offset=step))
+        quiet = quiet + 1 if committer.commits == commits else 0
+        if quiet >= BEAT and committer.writable:
+            with suppress(LogUnavailable):
+                await committer.beat_alone()
+            quiet = 0
+        commits = committer.commits
+
+
+def _note(engine: Engine, event: Event, id: str = "") -> None:
+    """Record something that this run noticed, if it has not had its last word in this very moment."""
+    with suppress(LogUnavailable):
+        engine.submit([engine.seal(event, id=id)], required=True)
+
+
+async def keep_snapshots(engine: Engine) -> None:
+    """Keep snapshots now and then, when there is news."""
+    kept = engine.position
+    while True:
+        await trio.sleep(engine.settings.snapshot_interval)
+        if engine.position != kept and engine.committer.writable:
+            kept = engine.position
+            await keep_snapshot(engine)
+
+
+async def keep_snapshot(engine: Engine) -> None:
+    """Write the states down as of now, so that the next start need not fold the whole log."""
+    snapshots = take(engine.fold)
+
+    def keep(log: Log) -> None:
+        log.keep_snapshots(snapshots)
+
+    try:
+        await engine.committer.between(keep)
+    except LogUnavailable:
+        pass
+    except Exception:  # whatever it was, a snapshot only saves time
+        _LOG.warning("snapshots could not be kept; the next start will fold more", exc_info=True)
