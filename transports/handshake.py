@@ -28,6 +28,7 @@ MAX_ID: Final = 255
 _END: Final = re.compile(rb"\n\r?\n")
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/(\d)\.(\d)")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
+_NAME: Final = re.compile(rb"([A-Za-z-]{1,40})[ \t]*:")
 _AUTHORITY: Final = re.compile(r"wss?://[^/?]*|https?://[^/?]*", re.IGNORECASE)
 _STATUSES: Final = frozenset(HTTPStatus)
 _TLS_HINTS: Final = {
@@ -100,9 +101,15 @@ def _fields(lines: Sequence[bytes]) -> dict[bytes, list[bytes]]:
     for line in lines:
         field = _FIELD.fullmatch(line)
         if field is None:
-            raise Refused(400, "malformed_request", f"this is no HTTP header: {line[:60]!r}")
+            raise Refused(400, "malformed_request", _no_header(line))
         headers.setdefault(field[1].lower(), []).append(field[2])
     return headers
+
+
+def _no_header(line: bytes) -> str:
+    """Name the field, and nothing of its value: that may be a credential, and a hint is for everybody to read."""
+    field = _NAME.match(line)
+    return "a line of the head is no HTTP header" if field is None else f"the header {field[1].decode()} is malformed"
 
 
 def _check_upgrade(headers: dict[bytes, list[bytes]]) -> None:
@@ -170,7 +177,8 @@ def station_of(target: str, path: str) -> str:
     route = _AUTHORITY.sub("", target, count=1).partition("?")[0]
     prefix = path.rstrip("/") + "/"
     if not route.startswith(prefix):
-        raise Refused(404, "wrong_path", f"stations connect to {prefix}<station id>; this one asked for {route[:80]}")
+        # What it asked for is not repeated: some put a password there, and a hint is for everybody to read.
+        raise Refused(404, "wrong_path", f"stations connect to {prefix}<station id>; this one asked for another path")
     segment = route[len(prefix) :].strip("/")
     if not segment:
         raise Refused(404, "unknown_station", f"the URL ends without a station id; it must be {prefix}<station id>")

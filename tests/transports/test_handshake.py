@@ -86,6 +86,17 @@ def test_each_kind_of_bad_request_has_its_answer(line: str, instead: str, status
     assert refused.hint
 
 
+@pytest.mark.parametrize(
+    "line", ["Authorization : {}", "Authorization: {}\x00", "Authorization\r\n {}", "{}", "{}: x y\x00"]
+)
+def test_a_hint_has_nothing_of_a_credential(line: str) -> None:
+    credential = "Basic " + b64encode(b"CP-1:secret").decode()
+    hint = refusal(request(extra=[line.format(credential)])).hint
+
+    assert credential[6:] not in hint
+    assert ("Authorization" in hint) == line.startswith(("Authorization :", "Authorization:"))
+
+
 def test_the_answers_to_a_plain_get_and_to_an_old_draft_say_what_is_spoken_here() -> None:
     assert ("Upgrade", "websocket") in refusal(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").headers
     assert ("Sec-WebSocket-Version", "13") in refusal(request().replace(b"Version: 13", b"Version: 8")).headers
@@ -206,6 +217,17 @@ def test_what_can_be_no_id_is_refused(target: str, status: int, reason: str) -> 
         station_of(target, "/ocpp")
 
     assert (caught.value.status, caught.value.reason) == (status, reason)
+
+
+@pytest.mark.parametrize(
+    "target", ["/CP-1/secret", "/ocpp/CP-1/secret", "/CP-1:secret", "//secret", "secret", "/ocpp?secret"]
+)
+def test_of_a_wrong_path_no_more_is_told_than_where_to_connect(target: str) -> None:
+    with pytest.raises(Refused) as caught:
+        station_of(target, "/ocpp")
+
+    assert "/ocpp/" in caught.value.hint
+    assert "secret" not in caught.value.hint
 
 
 # --- credentials ------------------------------------------------------------------------------------------------------
