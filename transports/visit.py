@@ -39,6 +39,8 @@ READ: Final = 4096
 """Bytes read at once: most OCPP messages are shorter."""
 _QUEUE: Final = 1024
 """Messages that the library may queue: `Bounds.waiting` ends a connection long before, so its reader never stands."""
+_OFFER_SHOWN: Final = 100
+"""Characters of a station's offer that a hint tells: the offer itself may fill a head."""
 _NOTHING_COMMON: Final = "no common subprotocol"
 
 
@@ -184,6 +186,8 @@ class Visit:
     async def _let_go(self, request: WebSocketRequest, head: Head) -> None:
         """No version in common: OCPP-J wants 101 without a subprotocol, then the end (1.6, 3.1.2; 2.0.1, 3.1.2)."""
         offer = ", ".join(head.offered) or "nothing"
+        if len(offer) > _OFFER_SHOWN:
+            offer = offer[:_OFFER_SHOWN] + "..."
         self.refused(101, "no_subprotocol", f"it offers {offer}; we speak ocpp1.6, ocpp2.0.1 and ocpp2.1")
         with suppress(ConnectionClosed):
             await request.accept()

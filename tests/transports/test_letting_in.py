@@ -275,6 +275,18 @@ async def test_nothing_in_common_is_a_101_and_then_the_end(offered: list[str]) -
     assert [(refusal["status"], refusal["reason"]) for refusal in at.door.refusals] == [(101, "no_subprotocol")]
 
 
+async def test_a_hint_is_short_however_much_is_offered() -> None:
+    async with stage() as at:
+        offered = [f"{'x' * 100}{number}" for number in range(60)]
+        station = await RawStation.open(at.url + "/CP-1", at.nursery, subprotocols=["ocpp1.5", *offered])
+        await station.hung_up()
+        hint = str(at.door.refusals[0]["hint"])
+
+    assert hint.startswith("it offers ocpp1.5, xxx")
+    assert hint.endswith("we speak ocpp1.6, ocpp2.0.1 and ocpp2.1")
+    assert len(hint) < 200
+
+
 async def test_a_station_with_a_default_may_offer_nothing() -> None:
     async with stage(AnyStation("ocpp1.6")) as at:
         station = await RawStation.open(at.url + "/CP-1", at.nursery, subprotocols=[])
