@@ -22,7 +22,7 @@ from stationkeeper.engine.codec import seal
 from stationkeeper.engine.committer import Committer
 from stationkeeper.engine.entry import Entry, Recorded
 from stationkeeper.engine.events import ConnectionOpened
-from stationkeeper.engine.log.library import connect
+from stationkeeper.engine.log.driver import connect
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.engine.names import connection_name, new_id, opened_id
 

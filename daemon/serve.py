@@ -19,7 +19,7 @@ from attrs import frozen
 from ..engine.clock import SystemClock
 from ..engine.core import Engine
 from ..engine.errors import WrongSetting
-from ..engine.log.library import log_path
+from ..engine.log.driver import log_path
 from ..engine.run import open_engine
 from ..projections import outbox, presence, registry, settling, webhooks
 from ..transports.responder import Responder

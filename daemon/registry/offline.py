@@ -18,7 +18,7 @@ from ...engine.errors import ClockBehind, LogMissing
 from ...engine.events import Event, Micros
 from ...engine.fold import Fold, Projection
 from ...engine.log import Log
-from ...engine.log.library import log_path
+from ...engine.log.driver import log_path
 from ...engine.log.reading import open_reader
 from ...engine.log.secrets import Secrets, open_secrets
 from ...engine.log.sqlite import SqliteLog

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import LogDamaged, LogForeign, LogMissing, LogNewer, LogUnavailable
-from .library import APPLICATION_ID, LAYOUT, wal_of
+from .driver import APPLICATION_ID, LAYOUT, wal_of
 
 _CHUNK: Final = 1 << 20
 

@@ -10,8 +10,8 @@ from typing import Final
 from ..errors import LogDamaged, LogUnavailable
 from ..events import Micros
 from . import queries, schema
+from .driver import LAYOUT, SqliteConnection, SqliteError, connect, explain, wal_of
 from .files import check_application, check_newer, sync_folder
-from .library import LAYOUT, SqliteConnection, SqliteError, connect, explain, wal_of
 
 PRAGMAS: Final[Mapping[str, str | int]] = {
     # Readers never wait for the writer, nor it for them; one sync a commit.

@@ -24,8 +24,8 @@ from ..entry import Beat, Entry, Recorded
 from ..errors import LogForeign, LogMissing, LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot, queries
+from .driver import SqliteConnection, SqliteError, connect, damage_or, explain, log_path, wal_of
 from .files import check_application, check_newer
-from .library import SqliteConnection, SqliteError, connect, damage_or, explain, log_path, wal_of
 
 _CANTOPEN: Final = 14
 _TRIES: Final = 20

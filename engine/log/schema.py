@@ -12,7 +12,7 @@ from sqlite_utils import Database, Migrations
 from sqlite_utils.db import Table
 
 from ..names import new_id
-from .library import APPLICATION_ID, LAYOUT, SqliteConnection
+from .driver import APPLICATION_ID, LAYOUT, SqliteConnection
 
 _migrations: Final = Migrations("stationkeeper.log")
 

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any, Final, Protocol
 
 from ..errors import LogForeign, LogNewer, LogUnavailable, SecretsExposed
-from .library import SqliteConnection, SqliteError, connect, explain
+from .driver import SqliteConnection, SqliteError, connect, explain
 from .opening import set_pragmas
 
 _APPLICATION_ID: Final = 0x53544B53

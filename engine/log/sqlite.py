@@ -26,8 +26,7 @@ from ..entry import Beat, Entry, Recorded
 from ..errors import LogDamaged, LogError, LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot, queries
-from .files import check_place, is_absent, rewrite_wal
-from .library import (
+from .driver import (
     IntegrityError,
     SqliteConnection,
     SqliteError,
@@ -37,6 +36,7 @@ from .library import (
     log_path,
     warn_of_wal_reset,
 )
+from .files import check_place, is_absent, rewrite_wal
 from .lock import WriterLock
 from .opening import PRAGMAS, check_content, check_kind, check_layout, make, set_pragmas
 from .plan import ENDINGS, messages_settled, place, run_ended_by

@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from stationkeeper.engine.entry import Entry
 from stationkeeper.engine.errors import LogUnavailable
-from stationkeeper.engine.log.library import connect
+from stationkeeper.engine.log.driver import connect
 from stationkeeper.engine.log.memory import Fault, MemoryLog
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.engine.testing.logs import some_entry

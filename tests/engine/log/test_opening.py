@@ -18,7 +18,7 @@ from stationkeeper.engine.errors import (
     LogMissing,
     LogNewer,
 )
-from stationkeeper.engine.log.library import (
+from stationkeeper.engine.log.driver import (
     LAYOUT,
     connect,
     wal_of,

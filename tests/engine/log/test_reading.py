@@ -14,7 +14,7 @@ import pytest
 
 from stationkeeper.engine.errors import LogDamaged, LogForeign, LogMissing, LogNewer, LogUnavailable
 from stationkeeper.engine.log import Snapshot
-from stationkeeper.engine.log.library import LAYOUT, connect, wal_of
+from stationkeeper.engine.log.driver import LAYOUT, connect, wal_of
 from stationkeeper.engine.log.reading import open_reader, read_log
 from stationkeeper.engine.log.sqlite import SqliteLog, open_log
 from stationkeeper.engine.testing.logs import some_entry

@@ -14,7 +14,7 @@ import pytest
 from stationkeeper.engine.errors import LogForeign, LogNewer, LogUnavailable, SecretsExposed
 from stationkeeper.engine.events import StationRegistered, Validity
 from stationkeeper.engine.log import Snapshot
-from stationkeeper.engine.log.library import connect
+from stationkeeper.engine.log.driver import connect
 from stationkeeper.engine.log.secrets import MemorySecrets, Secrets, SecretsFile, open_secrets, secrets_path
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.engine.testing.logs import some_entry

@@ -17,7 +17,7 @@ from stationkeeper.engine.errors import (
     LogUnavailable,
 )
 from stationkeeper.engine.events import GatewayStopped
-from stationkeeper.engine.log.library import (
+from stationkeeper.engine.log.driver import (
     APPLICATION_ID,
     LAYOUT,
     SqliteConnection,
