@@ -14,7 +14,7 @@ import trio
 from attrs import frozen
 
 from ..engine.errors import LogUnavailable
-from ..engine.stations import Arrival, Connection, Door, Ending
+from ..engine.stations import Arrival, Connection, Door, Ending, NotAdmitted
 from .admission import SUBPROTOCOLS, Admit, AnyStation, Knock, Refusal, Subprotocol
 from .handshake import choose
 
@@ -102,6 +102,8 @@ class MemoryStations:
             line = _Line()
             try:
                 connection = await door.admit(arrival, line)
+            except NotAdmitted as error:
+                raise _turned_away(door, knock, 503, error.busy.reason) from None
             except LogUnavailable:
                 raise _turned_away(door, knock, 503, "log_unavailable") from None
             await nursery.start(line.attend, connection, self._on_message)

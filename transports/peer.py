@@ -11,11 +11,11 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ..engine.errors import LogUnavailable
-from ..engine.stations import Connection, Door, Ending
+from ..engine.stations import Connection, Door, Ending, NotAdmitted
 from .bounds import Suspects
 from .frames import PING, close_frame
 from .handshake import Refused, retry_after
-from .visit import Etiquette, Guest, Visit
+from .visit import Etiquette, Guest, Visit, not_now
 from .wire import Wire
 
 _LOG: Final = logging.getLogger(__name__)
@@ -203,6 +203,8 @@ class Peer:
         """Have the station admitted, and tell it so; return whether it was still there."""
         try:
             self._connection = await self._door.admit(guest.arrival, self)
+        except NotAdmitted as error:
+            raise not_now(error.busy) from None
         except LogUnavailable:
             raise Refused(503, "log_unavailable", "our log cannot be written for now", retry_after(10)) from None
         if self._wire.gone():

@@ -12,7 +12,7 @@ import trio
 from attrs import frozen
 from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
-from ..engine.stations import Arrival, Door
+from ..engine.stations import Arrival, Busy, Door
 from .admission import Admit, Knock, Refusal, Subprotocol, Welcome
 from .frames import close_frame
 from .handshake import (
@@ -94,8 +94,7 @@ class Visit:
         welcome = await self._ask(knock)
         busy = self._door.busy(welcome.station)
         if busy is not None:
-            hint = f"not now ({busy.reason}); it should come again"
-            raise Refused(503, busy.reason, hint, retry_after(busy.retry_after))
+            raise not_now(busy)
         request = await wrap_server_stream(nursery, self._wire, _QUEUE, self._etiquette.max_message, READ)
         subprotocol = choose(head.offered, welcome.protocol)
         if subprotocol is None:
@@ -192,6 +191,12 @@ class Visit:
         with suppress(ConnectionClosed):
             await request.accept()
             self._wire.write_last(close_frame(1002, _NOTHING_COMMON))
+
+
+def not_now(busy: Busy) -> Refused:
+    """Return the refusal of a station that may come in some other time."""
+    hint = f"not now ({busy.reason}); it should come again"
+    return Refused(503, busy.reason, hint, retry_after(busy.retry_after))
 
 
 def _arrival(knock: Knock, welcome: Welcome, subprotocol: Subprotocol) -> Arrival:

@@ -20,7 +20,7 @@ from raw_station import RawStation, Rejected, dial_tcp, request
 
 from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import PingSettings
-from stationkeeper.engine.stations import Arrival, Busy, Connection, Ending, Link
+from stationkeeper.engine.stations import Arrival, Busy, Connection, Ending, Link, NotAdmitted
 from stationkeeper.transports import AnyStation, Knock, Refusal, WebSocketStations, Welcome
 from stationkeeper.transports.admission import Admit
 from stationkeeper.transports.peer import OnMessage
@@ -259,6 +259,18 @@ async def test_a_log_that_cannot_be_written_is_a_503() -> None:
 
     assert (rejected.status, rejected.headers["retry-after"]) == (503, "10")
     assert at.door.refusals[0]["reason"] == "log_unavailable"
+
+
+async def test_who_is_not_admitted_after_all_is_told_why_and_when_to_come_again() -> None:
+    async def fail() -> None:
+        raise NotAdmitted(Busy(reason="full", retry_after=60))
+
+    async with stage() as at:
+        at.door.before_admitting = fail
+        rejected = await at.rejected()
+
+    assert (rejected.status, rejected.headers["retry-after"]) == (503, "60")
+    assert at.door.refusals[0]["reason"] == "full"
 
 
 # --- the subprotocol --------------------------------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
+import pytest
+import trio
 import trio.abc
 from trio.testing import MockClock
 
 from stationkeeper.engine.clock import Clock
 from stationkeeper.engine.settings import Liveness
-from stationkeeper.engine.stations import StationTransport
+from stationkeeper.engine.stations import Arrival, Busy, Connection, Link, NotAdmitted, StationTransport
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.engine.testing.stations import (
     STRANGER,
@@ -75,3 +77,34 @@ class TestMemoryStations(StationConformance):
 
     def engine_clock(self) -> Clock:
         return VirtualClock()
+
+
+class FullAtLast:
+    """A door that is open until somebody is to be admitted."""
+
+    def __init__(self) -> None:
+        self.refusals: list[tuple[str, str, int]] = []
+
+    def busy(self, station: str) -> Busy | None:
+        return None
+
+    def handshake(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def admit(self, arrival: Arrival, link: Link) -> Connection:
+        raise NotAdmitted(Busy(reason="full", retry_after=60))
+
+    def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+        self.refusals.append((claimed, reason, status))
+
+
+async def test_who_is_not_admitted_after_all_is_told_why() -> None:
+    transport, door = MemoryStations(), FullAtLast()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.serve, door)
+        with pytest.raises(NotLetIn) as caught:
+            await transport.connect("CP-1")
+        transport.stop_accepting()
+
+    assert (caught.value.status, caught.value.reason) == (503, "full")
+    assert door.refusals == [("CP-1", "full", 503)]
