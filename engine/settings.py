@@ -9,6 +9,10 @@ from .events import PingSettings
 MINUTES = 60.0
 HOURS = 60 * MINUTES
 
+SHORTEST_WATCH = 1.0
+"""Seconds: where people say how stations are watched, none is pinged more often, nor given up sooner. One that was
+pinged ten thousand times a second would leave no time for the others."""
+
 
 @frozen(kw_only=True)
 class Liveness:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, cast
 
 from attrs import Factory, field, frozen
 
-from ...engine.settings import EngineSettings, Liveness, Retry
+from ...engine.settings import SHORTEST_WATCH, EngineSettings, Liveness, Retry
 from .units import Address, Duration
 
 Check = Callable[[Any], str | None]
@@ -29,6 +29,10 @@ def setting(default: Any, *, unit: str, reason: str, check: Check | None = None)
 
 def at_least(least: float) -> Check:
     return lambda value: None if value >= least else f"at least {least:g}"
+
+
+def _zero_or_at_least(least: float) -> Check:
+    return lambda value: None if value == 0 or value >= least else f"0, or at least {least:g}"
 
 
 def _path_prefix(value: str) -> str | None:
@@ -123,18 +127,19 @@ class LivenessSection:
         Duration(Liveness().ping_interval),
         unit="duration",
         reason="of silence until a ping; under the 30 s at which the first NATs forget; 0 never pings",
+        check=_zero_or_at_least(SHORTEST_WATCH),
     )
     ping_timeout: Duration = setting(
         Duration(Liveness().ping_timeout),
         unit="duration",
         reason="45 s with the interval: inside the minute that EU 2025/655 allows",
-        check=at_least(0.1),
+        check=at_least(SHORTEST_WATCH),
     )
     silence: Duration = setting(
         Duration(Liveness().silence),
         unit="duration",
         reason="alone decides where no ping is sent; three times a usual Heartbeat interval",
-        check=at_least(0.1),
+        check=at_least(SHORTEST_WATCH),
     )
     reconnect_grace: Duration = setting(
         Duration(EngineSettings().reconnect_grace),

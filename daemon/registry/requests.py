@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from ...engine.events import PingSettings
+from ...engine.settings import SHORTEST_WATCH
 from .credentials import LONGEST, SHORTEST, Password
 from .errors import Invalid
 
@@ -211,12 +212,15 @@ def check_liveness(liveness: PingSettings | None) -> None:
     """Raise `Invalid` where a station cannot be watched so."""
     if liveness is None:
         return
-    if liveness.ping_interval is not None and liveness.ping_interval < 0:
-        raise Invalid("liveness.ping_interval", f"{liveness.ping_interval:g} is wrong; seconds, or 0 to never ping")
+    interval = liveness.ping_interval
+    if interval is not None and interval != 0 and interval < SHORTEST_WATCH:
+        raise Invalid(
+            "liveness.ping_interval", f"{interval:g} is wrong; {SHORTEST_WATCH:g} second or more, or 0 to never ping"
+        )
     for field in ("ping_timeout", "silence"):
         value = getattr(liveness, field)
-        if value is not None and value <= 0:
-            raise Invalid(f"liveness.{field}", f"{value:g} is wrong; more than 0 seconds")
+        if value is not None and value < SHORTEST_WATCH:
+            raise Invalid(f"liveness.{field}", f"{value:g} is wrong; {SHORTEST_WATCH:g} second or more")
 
 
 def _check_protocol(protocol: str | None) -> None:

@@ -103,7 +103,10 @@ async def test_an_id_is_registered_once_also_by_two_at_once(registrar: Registrar
         ({"generate": True}, "password"),
         ({"name": "a\x1b[2J"}, "name"),
         ({"liveness": PingSettings(ping_interval=-1)}, "liveness.ping_interval"),
+        ({"liveness": PingSettings(ping_interval=1e-9)}, "liveness.ping_interval"),
         ({"liveness": PingSettings(ping_timeout=0)}, "liveness.ping_timeout"),
+        ({"liveness": PingSettings(ping_timeout=0.9)}, "liveness.ping_timeout"),
+        ({"liveness": PingSettings(silence=0.9)}, "liveness.silence"),
     ],
 )
 async def test_a_field_that_cannot_be_is_refused_by_name(
@@ -122,6 +125,13 @@ async def test_ids_that_stations_have_are_taken(registrar: Registrar, id: str) -
     made = await registrar.register(NewStation(id=id, generate=True), actor="")
 
     assert made.id == id
+
+
+@pytest.mark.parametrize("interval", [0, 1])
+async def test_a_station_may_be_pinged_never_or_each_second(registrar: Registrar, interval: float) -> None:
+    liveness = PingSettings(ping_interval=interval, ping_timeout=1, silence=1)
+
+    await registrar.register(NewStation(id="CP-7", generate=True, liveness=liveness), actor="")
 
 
 async def test_a_new_password_ends_the_old_one(engine: Engine, registrar: Registrar) -> None:
