@@ -155,7 +155,8 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(settle_stations, engine)
                 nursery.start_soon(tell_of_troubles, engine)
-                nursery.start_soon(partial(drop_the_revoked, engine, open=options.open))
+                asked = config.stations.security != "none"
+                nursery.start_soon(partial(drop_the_revoked, engine, open=options.open, asked=asked))
                 await self._told_to_stop.wait()
                 nursery.cancel_scope.cancel()
             systemd.notify("STOPPING=1")

@@ -65,6 +65,45 @@ async def causes(meanwhile: Meanwhile, *, open: bool = False) -> list[str]:
     return [event.cause for event in events if isinstance(event, ConnectionClosed)]
 
 
+async def causes_later(station: NewStation, *, asked: bool = True, registered: bool = True) -> list[str]:
+    """Let a station in that proves nothing, give it a password once it stands; return why it was dropped."""
+    log, admission = MemoryLog(), RegistryAdmission(open=True, security="basic" if asked else "none")
+    stations = MemoryStations(admit=admission)
+    async with open_engine(
+        log, transports=[stations], projections=[presence, registry, webhooks, outbox], inline=True
+    ) as engine:
+        registrar = Registrar(engine)
+        admission.attach(engine, registrar.credentials)
+        if registered:
+            await registrar.register(station, actor="")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: drop_the_revoked(engine, open=True, asked=asked))
+            await stations.connect("CP-7")
+            await trio.testing.wait_all_tasks_blocked()
+            if registered:
+                await registrar.update("CP-7", StationChanges(name="Bay 7"), actor="")
+                await trio.testing.wait_all_tasks_blocked()
+                assert "CP-7" in engine.connections, "a change of something else drops nobody"
+                await registrar.update("CP-7", StationChanges(password=PASSWORD), actor="")
+            else:
+                await registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        events = [decode(recorded) for recorded in log.read(kinds={ConnectionClosed.kind})]
+    return [event.cause for event in events if isinstance(event, ConnectionClosed)]
+
+
+@pytest.mark.parametrize("registered", [True, False])
+async def test_who_came_in_without_a_password_goes_once_the_station_has_one(registered: bool) -> None:
+    station = NewStation(id="CP-7", security="none")
+
+    assert await causes_later(station, registered=registered) == ["credential_revoked"]
+
+
+async def test_where_nobody_needs_a_password_nobody_goes_for_the_lack_of_one() -> None:
+    assert await causes_later(NewStation(id="CP-7", security="none"), asked=False) == []
+
+
 @pytest.mark.parametrize(
     ("meanwhile", "expected"), [(replace, ["credential_revoked"]), (remove, ["removed"]), (overlap, [])]
 )
