@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from ...engine.errors import Conflict, LogError
 from ..http.problems import problem
-from ..registry.errors import AlreadyThere, Invalid, NotFound, Refused, StillPending
+from ..registry.errors import AlreadyThere, Invalid, NotFound, Refused, SecretsMissing, StillPending
 
 LOG_RETRY: Final = 10
 """Seconds until a client should try again while the log cannot be written."""
@@ -82,7 +82,13 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _ours)
 
 
-_STATUS: Final[dict[type[Refused], int]] = {NotFound: 404, AlreadyThere: 409, StillPending: 409, Invalid: 422}
+_STATUS: Final[dict[type[Refused], int]] = {
+    NotFound: 404,
+    AlreadyThere: 409,
+    StillPending: 409,
+    SecretsMissing: 409,
+    Invalid: 422,
+}
 
 
 async def _http(request: Request, error: Any) -> Response:

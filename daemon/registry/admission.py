@@ -72,7 +72,9 @@ class RegistryAdmission:
         return None
 
     def _refuse(self, knock: Knock, valid: list[str]) -> Refusal:
-        if not valid:
+        if self._book.copied:
+            hint = "this log is a copy without its secrets, so no password can be checked; serve it with --adopt once"
+        elif not valid:
             hint = "no credential of this station is valid now: give it a new password"
         elif knock.password is None and not knock.username_matches:
             hint = "it sent no Basic credentials, or those of another user name: that must be its id"

@@ -22,6 +22,11 @@ class Book(Protocol):
         ...
 
     @property
+    def copied(self) -> bool:
+        """Whether the log is a copy without its secrets, which nobody adopted: no secret can be kept."""
+        ...
+
+    @property
     def position(self) -> int:
         """The position of the newest event that is folded."""
         ...

@@ -17,7 +17,7 @@ from ...engine.names import new_id
 from ...projections import registry
 from .books import Book
 from .credentials import Credentials, Password, draw_key
-from .errors import AlreadyThere, Invalid, NotFound
+from .errors import AlreadyThere, Invalid, NotFound, SecretsMissing
 from .requests import KEEP, NewStation, StationChanges
 
 CREDENTIAL_PREFIX: Final = "cred_"
@@ -47,6 +47,7 @@ class Enrolment:
         Raises:
             Invalid: a field cannot be as it is.
             AlreadyThere: the id is registered.
+            SecretsMissing: a password was given or asked for, and the log is a copy without its secrets.
             LogUnavailable: the log cannot be written now.
         """
         station.check()
@@ -74,6 +75,7 @@ class Enrolment:
         Raises:
             NotFound: the station is not registered.
             Invalid: a field cannot be as it is.
+            SecretsMissing: a password was given or asked for, and the log is a copy without its secrets.
             LogUnavailable: the log cannot be written now.
         """
         changes.check(id)
@@ -129,6 +131,8 @@ class Enrolment:
         }
 
     async def _new_credential(self, password: Password) -> Validity:
+        if self._book.copied:
+            raise SecretsMissing
         id = CREDENTIAL_PREFIX + new_id(self._book.now())
         await self.credentials.keep(id, password)
         return Validity(id=id)

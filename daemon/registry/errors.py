@@ -5,6 +5,7 @@ StationkeeperError
     ├── NotFound             there is no such station, webhook or message (HTTP 404)
     ├── AlreadyThere         there is one by that id already (HTTP 409)
     ├── StillPending         the message has not been settled yet (HTTP 409)
+    ├── SecretsMissing       the log is a copy without its secrets, so none can be kept (HTTP 409)
     └── Invalid              a field cannot be as it was given (HTTP 422; command line: exit code 2)
 """
 
@@ -27,6 +28,13 @@ class AlreadyThere(Refused):
 
 class StillPending(Refused):
     """A message that has not been settled cannot be asked for again."""
+
+
+class SecretsMissing(Refused):
+    """The log is a copy without its secrets file: a secret handed out now would be good for nobody after a restart."""
+
+    def __init__(self) -> None:
+        super().__init__("this log is a copy without its secrets; serve it with --adopt once")
 
 
 class Invalid(Refused):

@@ -40,6 +40,7 @@ class OfflineBook:
     run: Final = ""
     urls: Final[tuple[str, ...]] = ()
     mute: Final = True
+    copied: Final = False
     ready: Final = False
     deliveries: Final = None
     lag: Final = 0.0

@@ -55,6 +55,9 @@ async def bring_into_line(book: Book, registrar: Registrar, standing: Sequence[N
     Raises:
         LogUnavailable: the log cannot be written now.
     """
+    if book.copied:
+        # Its secrets could not be kept, and nothing is sent; the start that adopts it brings all into line.
+        return 0
     before = book.position
     there = {hook.record.name: id for id, hook in book.state(webhooks).items() if id.startswith(ID_PREFIX)}
     for webhook in standing:

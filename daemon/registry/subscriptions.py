@@ -30,7 +30,7 @@ from ...engine.names import new_id
 from ...engine.sending import Owed
 from ...projections import outbox, webhooks
 from .books import Book
-from .errors import Invalid, NotFound, StillPending
+from .errors import Invalid, NotFound, SecretsMissing, StillPending
 from .forgotten import find_forgotten
 from .requests import KEEP, NewWebhook, UrlPolicy, WebhookChanges
 from .vault import Vault
@@ -67,6 +67,7 @@ class Subscriptions:
 
         Raises:
             Invalid: a field cannot be as it is.
+            SecretsMissing: the log is a copy without its secrets.
             LogUnavailable: the log cannot be written now.
         """
         webhook.check(self._policy)
@@ -108,6 +109,7 @@ class Subscriptions:
         Raises:
             NotFound: there is no such webhook.
             Invalid: *secret* is no secret of Standard Webhooks.
+            SecretsMissing: the log is a copy without its secrets.
             LogUnavailable: the log cannot be written now.
         """
         drawn = draw_secret() if secret is None else read_secret(secret)
@@ -221,6 +223,8 @@ class Subscriptions:
             return find_forgotten(log, message)
 
     async def _keep(self, secret: bytes) -> str:
+        if self._book.copied:
+            raise SecretsMissing
         id = SIGNING_PREFIX + new_id(self._book.now())
         await self._vault.keep(id, secret)
         return id

@@ -1,0 +1,72 @@
+"""A log that came without its secrets file: what a daemon that serves it refuses, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from office import open_office
+
+from stationkeeper.daemon.registry.admission import RegistryAdmission
+from stationkeeper.daemon.registry.requests import NewWebhook
+from stationkeeper.daemon.registry.standing import bring_into_line
+from stationkeeper.engine.log.secrets import secrets_path
+from stationkeeper.transports.admission import Knock, Refusal
+
+HOOK = {"url": "https://receiver.example/hook"}
+PASSWORD = "a password of some length"
+
+
+@pytest.fixture
+async def copy(tmp_path: Path) -> Path:
+    """A log with a station and a webhook, whose secrets file stayed behind."""
+    log = tmp_path / "log.db"
+    async with open_office(log) as office:
+        await office.ask("POST", "/chargestations", {"id": "CP-7", "password": PASSWORD})
+        await office.ask("POST", "/webhooks", HOOK)
+    secrets_path(log).unlink()
+    return log
+
+
+async def test_no_secret_is_handed_out_that_could_not_be_kept(copy: Path) -> None:
+    async with open_office(copy) as office:
+        before = office.engine.position
+        (webhook,) = (await office.ask("GET", "/webhooks")).json["data"]
+        answers = [
+            await office.ask("POST", "/chargestations", {"id": "CP-8", "generate": True}),
+            await office.ask("PATCH", "/chargestations/CP-7", {"generate": True}),
+            await office.ask("POST", "/webhooks", HOOK),
+            await office.ask("POST", f"/webhooks/{webhook['id']}/rotate-secret"),
+        ]
+        assert office.engine.position == before
+
+    assert {answer.status for answer in answers} == {409}
+    wanted = "this log is a copy without its secrets; serve it with --adopt once"
+    assert {answer.json["detail"] for answer in answers} == {wanted}
+
+
+async def test_what_keeps_no_secret_can_be_changed(copy: Path) -> None:
+    async with open_office(copy) as office:
+        renamed = await office.ask("PATCH", "/chargestations/CP-7", {"name": "Harbour"})
+        added = await office.ask("POST", "/chargestations", {"id": "CP-8", "security": "none"})
+
+    assert (renamed.status, renamed.json["name"]) == (200, "Harbour")
+    assert added.status == 201
+
+
+async def test_the_configurations_webhooks_wait_for_the_start_that_adopts(copy: Path) -> None:
+    async with open_office(copy) as office:
+        standing = [NewWebhook(url="https://other.example/", name="ours", secret="whsec_" + "MTIzNDU2" * 6)]
+
+        assert await bring_into_line(office.engine, office.registrar, standing) == 0
+
+
+async def test_a_refused_station_is_told_that_the_secrets_are_missing(copy: Path) -> None:
+    async with open_office(copy) as office:
+        admission = RegistryAdmission()
+        admission.attach(office.engine, office.registrar.credentials)
+        answer = await admission(Knock(station="CP-7", password=PASSWORD.encode(), username_matches=True))
+
+    assert isinstance(answer, Refusal)
+    assert answer.status == 401
+    assert "copy without its secrets" in answer.hint
