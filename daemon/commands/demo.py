@@ -7,7 +7,7 @@ judge compares what they saw with what the daemon says. Half way the daemon is k
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import cycle, islice
 from math import inf, isfinite
 from pathlib import Path
@@ -19,8 +19,10 @@ import trio
 from attrs import frozen
 from rich.console import Console
 
+from ...engine.events import GatewayStarted
+from ...engine.log.reading import open_reader
 from ..simulation.api import ApiFailed
-from ..simulation.gateway import Gateway, GatewayFailed, Terms, free_port
+from ..simulation.gateway import NAME, Gateway, GatewayFailed, Terms, free_port
 from ..simulation.report import final, interim, killed
 from ..simulation.station import Backoff, Pace
 from ..simulation.trial import Recruit, Trial
@@ -59,8 +61,9 @@ def demo(stations: int, seconds: float | None, seed: int | None) -> int:
 
     It starts the real daemon, lets steady, flapping, half-open, slow and unwelcome stations dial in over WebSocket,
     receives the webhooks, and says every few seconds whether the truths hold. Half way it kills the daemon. The code
-    is 0 if every truth held, else 1.
+    is 0 if every truth held, else 1. A log that others made is left alone: the code is 2.
     """
+    check_ours(LOG)
     show = Show(
         console=open_console(),
         log=LOG.absolute(),
@@ -77,6 +80,32 @@ def demo(stations: int, seconds: float | None, seed: int | None) -> int:
             click.echo(f"Error: {failure}", err=True)
         code = 3
     return code
+
+
+class ForeignLog(click.ClickException):
+    """Where the demo would keep its log stands one that others made."""
+
+    exit_code = 2
+
+
+def check_ours(log: Path) -> None:
+    """Check that a demo may write this log: there is none yet, or nothing but demos has run on it.
+
+    On any other log the demo would give the stations new passwords, and tell real receivers what was played.
+
+    Raises:
+        ForeignLog: it is somebody's.
+        LogError: it cannot be read, or is no log at all.
+    """
+    if not log.exists() or not log.stat().st_size:
+        return
+    with closing(open_reader(log)) as reader:
+        gateways = {started.gateway for started in reader.read(kinds={GatewayStarted.kind})}
+        if reader.position and gateways != {NAME}:
+            raise ForeignLog(
+                f"{log.absolute()} is not a demo's log, and the demo would change it; "
+                "run the demo in another folder, or move that file and its .secrets away"
+            )
 
 
 def cast(stations: int) -> Iterator[Recruit]:
@@ -107,6 +136,7 @@ class Show:
                 await gateway.stop()
         if held is None:
             self.console.print("Cut short: there is no verdict.")
+        self.console.print(f"{self.log.name} is the demo's log: look at it as you like, but do not serve it for real.")
         return 0 if held else 1
 
     async def _perform(self, trial: Trial) -> bool | None:

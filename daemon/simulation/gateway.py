@@ -18,6 +18,8 @@ from .waiting import NeverCame, until
 
 READY_WITHIN = 30.0
 """Seconds from the start of the process until it must be ready."""
+NAME = "stationkeeper-demo"
+"""What a gateway on trial calls itself, in each event of its runs. By it the demo knows a log of its own."""
 STOPPED_WITHIN = 40.0
 """Seconds until a gateway that was asked to stop must be gone: its own shutdown timeout, and some."""
 OURS = "STATIONKEEPER_"
@@ -157,5 +159,5 @@ allow_http = true
 listen = "127.0.0.1:{http_port}"
 token_file = {json.dumps(f"{log}.tokens")}
 [gateway]
-name = "trial"
+name = "{NAME}"
 """
