@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import inf
 from typing import Final
@@ -10,17 +10,19 @@ from typing import Final
 import trio
 
 _CROWDED: Final = 1.0
-"""Seconds that a handshake may be silent once the lobby is full: a station's request comes at once."""
+"""Seconds that a peer may be silent once the lobby is full: the first bytes of a station come at once."""
 
 
 class Patience:
     """How long one handshake may take."""
 
-    def __init__(self, scope: trio.CancelScope) -> None:
+    def __init__(self, scope: trio.CancelScope, silent: Callable[[], bool]) -> None:
         self.scope = scope
         self.began = trio.current_time()
-        self.silent = True
-        """Whether the peer has not made its request yet."""
+        self.silent = silent
+        """Tells whether the peer has not sent one byte yet."""
+        self.cut = False
+        """Whether it had to make room for others."""
 
 
 class Lobby:
@@ -38,11 +40,11 @@ class Lobby:
         self._accepted += 1
 
     @contextmanager
-    def handshake(self) -> Generator[Patience]:
-        """Bound the time of one handshake; its place is free when the block ends."""
+    def handshake(self, silent: Callable[[], bool]) -> Generator[Patience]:
+        """Bound the time of one handshake; its place is free when the block ends. *silent*: see `Patience`."""
         self._accepted -= 1
         with trio.move_on_after(self._timeout) as scope:
-            patience = Patience(scope)
+            patience = Patience(scope, silent)
             self._undecided[patience] = None
             self._moved.set()
             try:
@@ -52,13 +54,14 @@ class Lobby:
                 self._moved.set()
 
     async def room(self) -> None:
-        """Wait until there is a place. A peer that says nothing has to make room for others after a second; one that
-        we have not decided about has not."""
+        """Wait until there is a place. A peer that has sent nothing has to make room for others after a second; one
+        that is slow, or that we have not decided about, has not."""
         while self._accepted + len(self._undecided) >= self._places:
             self._moved = trio.Event()
-            silent = next((patience for patience in self._undecided if patience.silent), None)
+            silent = next((patience for patience in self._undecided if patience.silent()), None)
             with trio.CancelScope(deadline=inf if silent is None else silent.began + _CROWDED) as waiting:
                 await self._moved.wait()
-            if waiting.cancelled_caught and silent is not None and silent.silent:
+            if waiting.cancelled_caught and silent is not None and silent.silent():
+                silent.cut = True
                 silent.scope.cancel()
                 await self._moved.wait()

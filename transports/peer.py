@@ -185,16 +185,18 @@ class Peer:
     async def _let_in(self, nursery: trio.Nursery) -> bool:
         """Return whether the peer is a station's connection now."""
         visit = self._visit = Visit(self._etiquette, self._door, self._wire, self._remote)
-        with self._door.handshake(), self._etiquette.handshake() as patience:
+        with self._door.handshake(), self._etiquette.handshake(visit.silent) as patience:
             try:
-                guest = await visit.receive(nursery, patience)
+                guest = await visit.receive(nursery)
                 return guest is not None and await self._open(guest)
             except Refused as refused:
                 visit.turn_away(refused)
             except trio.BrokenResourceError:
                 visit.went_away()
         if patience.scope.cancelled_caught:
-            if self._connection is None:
+            if patience.cut:
+                visit.made_room()
+            elif self._connection is None:
                 visit.took_too_long()
             self.ended(_ABORTED)
         return False

@@ -53,8 +53,8 @@ class Etiquette:
     """What stands before the station id in the URL."""
     tls: ssl.SSLContext | None
     max_message: int
-    handshake: Callable[[], AbstractContextManager[Patience]]
-    """Bounds the time of one handshake."""
+    handshake: Callable[[Callable[[], bool]], AbstractContextManager[Patience]]
+    """Bounds the time of one handshake (`Lobby.handshake`)."""
 
 
 @frozen(kw_only=True)
@@ -79,7 +79,7 @@ class Visit:
         self._remote = remote
         self._received = bytearray()
 
-    async def receive(self, nursery: trio.Nursery, patience: Patience) -> Guest | None:
+    async def receive(self, nursery: trio.Nursery) -> Guest | None:
         """Hear what the peer has to say; None if it went, or was let go after the upgrade.
 
         Raises:
@@ -88,7 +88,6 @@ class Visit:
         """
         await self._secure()
         head = await self._read_head()
-        patience.silent = False
         self.claimed = station_of(head.target, self._etiquette.path)
         knock = self._knock(head)
         welcome = await self._ask(knock)
@@ -107,6 +106,10 @@ class Visit:
             request=request,
             subprotocol=subprotocol if head.offered else None,
         )
+
+    def silent(self) -> bool:
+        """Return whether the peer has not sent one byte yet, not even one that nobody has read."""
+        return not (self._received or self._wire.greeted or self._wire.look())
 
     # --- how it can end -----------------------------------------------------------------------------------------------
 
@@ -127,6 +130,11 @@ class Visit:
             self.turn_away(Refused(503, "handshake_timeout", hint, retry_after(5)))
         else:
             self.turn_away(refuse_fragment(self._received, late=True))
+
+    def made_room(self) -> None:
+        """It said nothing while others waited for its place."""
+        hint = "it said nothing at first, while others waited to be let in; it should come again"
+        self.turn_away(Refused(503, "crowded", hint, retry_after(5)))
 
     def refused(self, status: int, reason: str, hint: str) -> None:
         """Tell the door that the peer was not let in."""

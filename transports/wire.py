@@ -71,6 +71,7 @@ class Wire(trio.abc.Stream):
         "_suspects",
         "_waits_since",
         "close_seen",
+        "greeted",
         "handled",
         "meter",
         "owner",
@@ -82,6 +83,8 @@ class Wire(trio.abc.Stream):
         self.owner = owner
         self.close_seen = False
         """Whether the library answered a Close frame of the peer."""
+        self.greeted = False
+        """Whether the peer has begun its TLS handshake."""
         self.meter = Meter()
         self.handled = 0
         """Messages that were fetched from the library."""
@@ -114,6 +117,8 @@ class Wire(trio.abc.Stream):
         with suppress(*_WOULD_BLOCK):
             self.sock.recv(1, socket.MSG_PEEK)
         self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+        await trio.lowlevel.wait_readable(self.sock)  # the client begins
+        self.greeted = True
         while True:
             try:
                 self.sock.do_handshake()

@@ -8,7 +8,7 @@ import ssl
 import struct
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -137,6 +137,16 @@ async def stage(
             nursery.start_soon(stations.serve, door)
             yield Stage(door, url, nursery)
             nursery.cancel_scope.cancel()
+
+
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return a server's context, and that of a client that trusts it."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
 
 
 def basic(pair: bytes) -> list[tuple[bytes, bytes]]:
@@ -407,6 +417,40 @@ async def test_who_is_being_decided_about_makes_room_for_nobody() -> None:
     assert at.door.refusals == []
 
 
+async def test_who_says_nothing_makes_room_with_a_503_and_whoever_has_begun_does_not() -> None:
+    async with stage(max_handshakes=2) as at, await dial_tcp(at.url) as slow, await dial_tcp(at.url) as silent:
+        await slow.send_all(request()[:60])
+        await at.dial(path="/CP-2")
+        answer = await silent.receive_some()
+        await slow.send_all(request()[60:])
+        let_in = await slow.receive_some()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: " in answer
+    assert let_in.startswith(b"HTTP/1.1 101 ")
+    assert [(refusal["status"], refusal["reason"]) for refusal in at.door.refusals] == [(503, "crowded")]
+
+
+async def test_who_is_in_its_tls_handshake_makes_room_for_nobody() -> None:
+    server, client = tls_contexts()
+    inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
+    hello = client.wrap_bio(inward, outward, server_hostname="127.0.0.1")
+    with suppress(ssl.SSLWantReadError):
+        hello.do_handshake()
+    async with stage(tls=server, max_handshakes=1) as at, await dial_tcp(at.url) as slow:
+        await slow.send_all(outward.read())
+        at.nursery.start_soon(partial(at.dial, path="/CP-2", tls=client))
+        await trio.sleep(1.3)
+        inward.write(await slow.receive_some())
+        hello.do_handshake()
+        hello.write(request())
+        await slow.send_all(outward.read())
+        await at.door.quiet.wait()
+
+        assert [connection.station for connection in at.door.admitted][:1] == ["CP-1"]
+        assert at.door.refusals == []
+
+
 async def test_a_station_that_vanishes_without_a_word_does_not_hold_the_count_of_handshakes() -> None:
     async with stage(handshake_timeout=0.2) as at, await dial_tcp(at.url):
         await at.door.quiet.wait()
@@ -515,11 +559,7 @@ async def test_plain_http_on_a_tls_port_is_recorded_with_a_hint() -> None:
 
 
 async def test_a_reset_before_the_tls_handshake_hurts_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    server, client = tls_contexts()
     async with stage(tls=server) as at:
         for _ in range(3):
             place = urlsplit(at.url)
