@@ -46,18 +46,17 @@ class Lobby:
         with trio.move_on_after(self._timeout) as scope:
             patience = Patience(scope, silent)
             self._undecided[patience] = None
-            self._moved.set()
+            self._tell()
             try:
                 yield patience
             finally:
                 del self._undecided[patience]
-                self._moved.set()
+                self._tell()
 
     async def room(self) -> None:
         """Wait until there is a place. A peer that has sent nothing has to make room for others after a second; one
         that is slow, or that we have not decided about, has not."""
         while self._accepted + len(self._undecided) >= self._places:
-            self._moved = trio.Event()
             silent = next((patience for patience in self._undecided if patience.silent()), None)
             with trio.CancelScope(deadline=inf if silent is None else silent.began + _CROWDED) as waiting:
                 await self._moved.wait()
@@ -65,3 +64,8 @@ class Lobby:
                 silent.cut = True
                 silent.scope.cancel()
                 await self._moved.wait()
+
+    def _tell(self) -> None:
+        """Wake all who wait for room: there is one waiting for each listener."""
+        self._moved.set()
+        self._moved = trio.Event()
