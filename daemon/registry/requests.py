@@ -200,8 +200,11 @@ def check_station_id(id: str, protocol: str | None = None) -> None:
 
 
 def check_password(password: Password) -> None:
-    """Raise `Invalid` if a password is too short or too long."""
-    size = len(password if isinstance(password, bytes) else password.encode(errors="replace"))
+    """Raise `Invalid` if a password is too short or too long, or no text that has bytes; nothing of it is shown."""
+    try:
+        size = len(password if isinstance(password, bytes) else password.encode())
+    except UnicodeEncodeError:
+        raise Invalid("password", "it has half a character in it (a lone surrogate); wanted is text in UTF-8") from None
     if not SHORTEST <= size <= LONGEST:
         raise Invalid(
             "password", f"it has {size} bytes; {SHORTEST} to {LONGEST} are allowed, and OCPP asks for 16 to 40"

@@ -166,6 +166,7 @@ async def test_a_removed_station_is_gone_once_it_is_offline_and_its_past_stays()
         ("POST", "/chargestations", {"id": "CP-1"}, 422, "password"),
         ("POST", "/chargestations", {"id": "CP-1", "generate": True, "nmae": ""}, 422, "nmae"),
         ("POST", "/chargestations", b"{", 422, "JSON"),
+        ("POST", "/chargestations", b'{"id": "CP-1", "password": "\\ud800aaaaaaaaa"}', 422, "UTF-8"),
         ("POST", "/chargestations", STATION, 409, "CP-7"),
         ("PATCH", "/chargestations/CP-7", {"name": None}, 422, "name"),
         ("PATCH", "/chargestations/CP-7", {"liveness": {"silence": "soon"}}, 422, "25s"),

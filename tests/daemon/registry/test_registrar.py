@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -125,6 +126,21 @@ async def test_ids_that_stations_have_are_taken(registrar: Registrar, id: str) -
     made = await registrar.register(NewStation(id=id, generate=True), actor="")
 
     assert made.id == id
+
+
+async def test_half_a_character_in_a_password_is_refused_and_nothing_of_it_is_shown(registrar: Registrar) -> None:
+    password = "canary\ud800canary"
+    with pytest.raises(Invalid) as first:
+        await registrar.register(NewStation(id="CP-7", password=password), actor="")
+    await registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="")
+    with pytest.raises(Invalid) as second:
+        await registrar.update("CP-7", StationChanges(password=password), actor="")
+
+    for caught in (first, second):
+        assert caught.value.field == "password"
+        told = "".join(format_exception(caught.value, limit=0))
+        assert "canary" not in told
+        assert "d800" not in told
 
 
 @pytest.mark.parametrize("interval", [0, 1])
