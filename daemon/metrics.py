@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from ..engine import Engine
 from ..projections import outbox, presence, registry, webhooks
+from .api.webhooks import problem_of
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -99,15 +100,17 @@ class EngineCollector(Collector):
             "stationkeeper_webhook_messages_parked", "Messages given up and remembered.", labels=["webhook"]
         )
         states: dict[str, int] = dict.fromkeys(STATES, 0)
-        subscribed = self._engine.state(webhooks)
+        subscribed, unsigned = self._engine.state(webhooks), 0
         for number, webhook in enumerate(sorted(subscribed)):
             states[self._state(webhook)] += 1
+            unsigned += problem_of(self._engine, subscribed[webhook]) is not None
             if number < LISTED_WEBHOOKS:
                 pending.add_metric([webhook], owed.count(webhook, "pending"))
                 parked.add_metric([webhook], owed.count(webhook, "parked"))
         for name, count in states.items():
             state.add_metric([name], count)
         yield from (state, pending, parked)
+        yield _gauge("webhooks_unsigned", "Webhooks that are sent nothing, for they have no usable secret.", unsigned)
 
     def _state(self, webhook: str) -> str:
         deliveries = self._engine.deliveries

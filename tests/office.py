@@ -148,13 +148,16 @@ class Office:
 
 
 @asynccontextmanager
-async def open_office(log: Log | Path | None = None, *, tokens: Path | None = None) -> AsyncIterator[Office]:
+async def open_office(
+    log: Log | Path | None = None, *, tokens: Path | None = None, adopt: bool = False
+) -> AsyncIterator[Office]:
     """Run an engine with everything that the API needs."""
     stations, receiver = MemoryStations(), Receiver()
     async with open_engine(
         MemoryLog() if log is None else log,
         transports=[stations, receiver],
         projections=[presence, registry, webhooks, outbox],
+        adopt=adopt,
     ) as engine:
         registrar = Registrar(engine, policy=UrlPolicy())
         app = create_app(engine, registrar, tokens=Tokens(tokens))

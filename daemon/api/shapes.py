@@ -232,6 +232,7 @@ class Webhook(Answer):
     initial: Literal["none", "state"]
     name: str
     state: Literal["active", "failing", "paused", "disabled"]
+    problem: str | None = Field(description="Why nothing can be sent to it, whatever its state: it has no secret.")
     disabled: DisabledShown | None
     owed: OwedShown
     lastAcceptedAt: Time | None  # noqa: N815

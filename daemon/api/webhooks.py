@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import trio
 from fastapi import APIRouter, Query
@@ -25,6 +25,9 @@ from .answers import json_answer, page, page_of_ids
 from .chargestations import REPLAYS, actor, position_of
 from .parameters import Cursor, Id, Limit
 
+_UNSIGNED: Final = "no usable signing secret; rotate it"
+_COPIED: Final = "no usable signing secret: this log is a copy without its secrets; serve it with --adopt once"
+
 
 def shown_webhook(engine: Engine, id: str) -> dict[str, object]:
     """Return the object of a webhook, with what it is owed and how it fares.
@@ -46,6 +49,7 @@ def shown_webhook(engine: Engine, id: str) -> dict[str, object]:
         "initial": record.initial,
         "name": record.name,
         "state": webhook.state if health is None else health.state,
+        "problem": problem_of(engine, webhook),
         "disabled": _disabled(webhook),
         "owed": {state: owed.count(id, state) for state in ("pending", "parked", "skipped")},
         "lastAcceptedAt": None if health is None else time(health.accepted_at),
@@ -53,6 +57,13 @@ def shown_webhook(engine: Engine, id: str) -> dict[str, object]:
         "createdAt": time(webhook.created_at),
         "updatedAt": time(webhook.updated_at),
     }
+
+
+def problem_of(engine: Engine, webhook: Webhook) -> str | None:
+    """Return why nothing can be sent to a webhook, whatever its state says; none if nothing stands in the way."""
+    if any(engine.secrets.get(id) for id in webhook.record.secrets):
+        return None
+    return _COPIED if engine.copied else _UNSIGNED
 
 
 def shown_message(engine: Engine, message: Owed) -> dict[str, object]:

@@ -16,6 +16,7 @@ from ...projections import outbox, presence, registry, webhooks
 from ...projections.fleet import Station
 from ...projections.webhooks import Webhook
 from ..api.chargestations import everybody
+from ..api.webhooks import problem_of
 from .words import because
 
 Shown: TypeAlias = Literal["online", "offline", "unobserved", "new"]
@@ -180,7 +181,8 @@ class Subscription:
     skipped: int
     accepted_at: Micros | None
     next_attempt: Micros | None
-    unsigned: bool
+    problem: str | None
+    """Why nothing can be sent to it, whatever its state."""
     answers: tuple[Answered, ...] = field(default=())
     """Newest first."""
 
@@ -207,6 +209,6 @@ def _subscription(engine: Engine, webhook: Webhook) -> Subscription:
         skipped=owed.count(webhook.id, "skipped"),
         accepted_at=None if health is None or not health.tally.get("succeeded") else health.accepted_at,
         next_attempt=min(due, default=None),
-        unsigned=health is not None and health.unsigned,
+        problem=problem_of(engine, webhook),
         answers=() if health is None else tuple(reversed(health.answers))[:ANSWERS],
     )

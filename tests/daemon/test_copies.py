@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from office import open_office
+from office import Office, open_office
 
 from stationkeeper.daemon.registry.admission import RegistryAdmission
 from stationkeeper.daemon.registry.requests import NewWebhook
@@ -15,6 +15,12 @@ from stationkeeper.transports.admission import Knock, Refusal
 
 HOOK = {"url": "https://receiver.example/hook"}
 PASSWORD = "a password of some length"
+
+
+async def numbers_unsigned(office: Office) -> str:
+    """Return what the metrics say of webhooks without a secret."""
+    said = (await office.ask("GET", "/metrics")).text.splitlines()
+    return next(line for line in said if line.startswith("stationkeeper_webhooks_unsigned"))
 
 
 @pytest.fixture
@@ -70,3 +76,20 @@ async def test_a_refused_station_is_told_that_the_secrets_are_missing(copy: Path
     assert isinstance(answer, Refusal)
     assert answer.status == 401
     assert "copy without its secrets" in answer.hint
+
+
+async def test_a_webhook_without_a_usable_secret_says_so_until_it_is_rotated(copy: Path) -> None:
+    async with open_office(copy) as office:
+        mute = (await office.ask("GET", "/webhooks")).json["data"][0]
+    async with open_office(copy, adopt=True) as office:
+        (adopted,) = (await office.ask("GET", "/webhooks")).json["data"]
+        page = (await office.ask("GET", "/subscriptions")).text
+        number = await numbers_unsigned(office)
+        rotated = await office.ask("POST", f"/webhooks/{mute['id']}/rotate-secret")
+        number_after = await numbers_unsigned(office)
+
+    assert "serve it with --adopt once" in mute["problem"]
+    assert adopted["problem"] == "no usable signing secret; rotate it"
+    assert adopted["problem"] in page
+    assert rotated.json["problem"] is None
+    assert (number[-3:], number_after[-3:]) == ("1.0", "0.0")
