@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 from base64 import b64decode
 from binascii import Error as Base64Error
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
@@ -40,6 +42,21 @@ class Enlisted:
     id: str
     password: str | None
     """Generated; shown this once."""
+
+
+def lines_of(content: bytes) -> Iterable[str]:
+    """Return the lines of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        Invalid: it is written in something else; the message names the line.
+    """
+    content = content.removeprefix(BOM_UTF8)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Invalid(f"line {line}", "this is not UTF-8; save the file as UTF-8, and import it again") from None
+    return io.StringIO(text, newline="")
 
 
 def read_list(lines: Iterable[str], *, generate: bool) -> list[Listed]:

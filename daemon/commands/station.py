@@ -12,7 +12,7 @@ import click
 from ..configuration.units import parse_duration
 from ..registry.requests import SECURITY, SUBPROTOCOLS
 from .desk import open_desk, pages
-from .enlisting import Enlisted, enlist, read_list
+from .enlisting import Enlisted, enlist, lines_of, read_list
 from .options import output_format
 from .printing import FORMATS, print_csv, print_object, print_rows
 
@@ -90,7 +90,7 @@ def add(id: str, url: str | None, log: str | None, form: str, **options: Any) ->
     "import",
     epilog="Example: stationkeeper station import fleet.csv --generate --dry-run",
 )
-@click.argument("file", type=click.File("r", encoding="utf-8-sig"))
+@click.argument("file", type=click.File("rb"))
 @click.option("--generate", is_flag=True, help="Generate passwords for those that have none, and print them once.")
 @click.option("--dry-run", is_flag=True, help="Check everything, and change nothing.")
 @at_desk
@@ -100,7 +100,7 @@ def import_(file: Any, generate: bool, dry_run: bool, url: str | None, log: str 
     Columns: id; password (text, or a key as hex digits), password_hex or password_base64 (a key's bytes); protocol,
     security, name, site, ping_interval, ping_timeout, silence. Generated passwords are printed as CSV: id,password.
     """
-    stations = read_list(file, generate=generate)
+    stations = read_list(lines_of(file.read()), generate=generate)
     with open_desk(url, log, make=not dry_run) as desk:
         enlisted = enlist(desk, stations, dry_run=dry_run)
     _print_enlisted(enlisted, len(stations), dry_run=dry_run)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calling import Call, on_log
 
 from stationkeeper.daemon.commands.desk import Desk
-from stationkeeper.daemon.commands.enlisting import Listed, enlist, read_list
+from stationkeeper.daemon.commands.enlisting import Listed, enlist, lines_of, read_list
 from stationkeeper.daemon.commands.in_process import LogDesk, open_log_desk
 from stationkeeper.daemon.registry.errors import Invalid, Refused
 from stationkeeper.engine.events import PingSettings
@@ -138,3 +139,21 @@ def test_what_could_not_be_removed_again_is_named(desk: LogDesk) -> None:
         enlist(FailsAt(desk, 3, for_good=True), listed(FILE), dry_run=False)
 
     assert ids(desk) == ["CP-1", "CP-2"]
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("latin-1", 3), ("utf-16", 1)])
+def test_a_file_that_is_not_utf8_is_refused_with_its_line(call: Call, encoding: str, line: int) -> None:
+    Path("fleet.csv").write_bytes("id,name\nCP-1,Bay\nCP-2,Zürich\n".encode(encoding))
+    told = on_log(call, "station", "import", "fleet.csv", "--generate")
+
+    assert told.code == 2
+    assert f"line {line}" in told.err
+    assert "save the file as UTF-8" in told.err
+    assert not Path("x.db").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_utf8_is_read_with_or_without_a_mark(encoding: str) -> None:
+    lines = lines_of('id,password,name\r\nCP-2,a password of some length,"Zürich, Bay 1"\r\n'.encode(encoding))
+
+    assert [one.station.name for one in read_list(lines, generate=False)] == ["Zürich, Bay 1"]
