@@ -39,6 +39,9 @@ _STRETCHING: Final = 2
 """Threads that stretch at once: more would take the cores from the event loop."""
 _WAITING: Final = 200
 """Passwords that may wait to be stretched: 5 s of work for two cores, half of a handshake's time."""
+_WAITING_FOR_ONE: Final = 4
+"""Passwords that may wait for one credential, of which one at a time is stretched: whoever guesses at one station
+takes one thread at most, and no place in the queue of the others."""
 _PEPPER_ID: Final = "pepper"
 
 
@@ -69,6 +72,7 @@ class Credentials:
         self._drawing = trio.Lock()
         self._kept: dict[str, bytes] = {}
         self._remembered: dict[str, tuple[bytes, bool]] = {}
+        self._turns: dict[str, trio.Lock] = {}
         self._limiter = trio.CapacityLimiter(_STRETCHING)
 
     async def keep(self, id: str, password: Password) -> None:
@@ -88,6 +92,7 @@ class Credentials:
         for id in forgotten:
             self._kept.pop(id, None)
             self._remembered.pop(id, None)
+            self._turns.pop(id, None)
         await self._vault.forget(forgotten)
 
     async def matches(self, id: str, presented: bytes) -> bool:
@@ -111,19 +116,38 @@ class Credentials:
 
     async def _matches_stretched(self, pepper: bytes, id: str, kept: bytes, presented: bytes) -> bool:
         mark = hmac.digest(self._boot_key, id.encode() + b"\0" + presented, "sha256")
-        remembered = self._remembered.get(id)
-        if remembered is not None and hmac.compare_digest(remembered[0], mark):
-            return remembered[1]
+        known = self._recall(id, mark)
+        if known is not None:
+            return known
+        turn = self._turns.setdefault(id, trio.Lock())
+        if turn.statistics().tasks_waiting >= _WAITING_FOR_ONE:
+            raise Crowded
+        async with turn:
+            known = self._recall(id, mark)  # whoever was ahead of us may have presented the same
+            if known is None:
+                known = await self._compare(pepper, kept, presented)
+                self._remember(id, mark, known)
+        return known
+
+    async def _compare(self, pepper: bytes, kept: bytes, presented: bytes) -> bool:
         if self._limiter.statistics().tasks_waiting >= _WAITING:
             raise Crowded
         salt, digest = kept[:16], kept[16:]
         right = False
         for candidate in _readings(presented):
             right |= hmac.compare_digest(await self._stretch(pepper, salt, candidate), digest)
-        if right or remembered is None or not remembered[1]:
-            # A wrong password never pushes out the right one: a stranger could otherwise make each reconnect dear.
-            self._remembered[id] = (mark, right)
         return right
+
+    def _recall(self, id: str, mark: bytes) -> bool | None:
+        """Return whether what bears this mark is right; none if that is not remembered."""
+        remembered = self._remembered.get(id)
+        return remembered[1] if remembered is not None and hmac.compare_digest(remembered[0], mark) else None
+
+    def _remember(self, id: str, mark: bytes, right: bool) -> None:
+        # A wrong password never pushes out the right one: a stranger could otherwise make each reconnect dear.
+        remembered = self._remembered.get(id)
+        if right or remembered is None or not remembered[1]:
+            self._remembered[id] = (mark, right)
 
     async def _stretch(self, pepper: bytes, salt: bytes, password: bytes) -> bytes:
         # Not the password itself: scrypt takes it as a key of HMAC, where zero bytes at its end make no difference.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 import trio
 from hypothesis import given
@@ -118,15 +121,72 @@ async def test_many_strangers_at_once_hold_up_nobody_whose_password_is_known(mon
     credentials = await kept(HUMAN)
     await credentials.keep("key", KEY)
     assert await credentials.matches("c", HUMAN.encode())
+    for number in range(5):
+        await credentials.keep(f"c{number}", HUMAN)
     async with trio.open_nursery() as nursery:
         for number in range(5):
-            nursery.start_soon(credentials.matches, "c", b"guess number %d" % number)
+            nursery.start_soon(credentials.matches, f"c{number}", b"a guess")
         await trio.testing.wait_all_tasks_blocked()
 
         with pytest.raises(Crowded):
             await credentials.matches("c", b"one guess more")
         assert await credentials.matches("c", HUMAN.encode())
         assert await credentials.matches("key", KEY)
+
+
+async def test_guesses_at_one_station_leave_the_threads_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    stretching, go_on = threading.Semaphore(0), threading.Event()
+    credentials = await kept(HUMAN)
+    await credentials.keep("other", HUMAN)
+    stretch, refused = module.scrypt, 0
+
+    def slowly(digest: bytes, **terms: Any) -> bytes:
+        stretching.release()
+        go_on.wait()
+        return stretch(digest, **terms)
+
+    async def guess(number: int) -> None:
+        nonlocal refused
+        try:
+            await credentials.matches("c", b"guess number %d" % number)
+        except Crowded:
+            refused += 1
+
+    monkeypatch.setattr(module, "scrypt", slowly)
+    async with trio.open_nursery() as nursery:
+        for number in range(300):
+            nursery.start_soon(guess, number)
+        nursery.start_soon(credentials.matches, "other", HUMAN.encode())
+        await trio.testing.wait_all_tasks_blocked()
+        at_once = sum(stretching.acquire(timeout=5) for _ in range(2))
+        more = stretching.acquire(blocking=False)
+        soon_refused = refused
+        go_on.set()
+
+    assert (at_once, more) == (2, False)
+    assert soon_refused == 300 - 1 - module._WAITING_FOR_ONE
+    assert await credentials.matches("other", HUMAN.encode())
+
+
+async def test_the_same_password_presented_by_many_is_stretched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials, stretch, times = await kept(HUMAN), module.scrypt, 0
+
+    def counted(digest: bytes, **terms: Any) -> bytes:
+        nonlocal times
+        times += 1
+        return stretch(digest, **terms)
+
+    monkeypatch.setattr(module, "scrypt", counted)
+    answers: list[bool] = []
+
+    async def ask() -> None:
+        answers.append(await credentials.matches("c", HUMAN.encode()))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(ask)
+
+    assert (answers, times) == ([True] * 4, 1)
 
 
 @given(st.binary(min_size=16, max_size=64))
