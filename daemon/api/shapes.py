@@ -235,7 +235,7 @@ class Webhook(Answer):
     problem: str | None = Field(description="Why nothing can be sent to it, whatever its state: it has no secret.")
     disabled: DisabledShown | None
     owed: OwedShown
-    lastAcceptedAt: Time | None  # noqa: N815
+    lastAcceptedAt: Time | None = Field(description="null: none is known that it accepted.")  # noqa: N815
     answers: list[AttemptShown] = Field(description="The newest ones that this process saw, newest first.")
     createdAt: Time  # noqa: N815
     updatedAt: Time  # noqa: N815
@@ -259,7 +259,7 @@ class MessageShown(Answer):
     position: int = Field(description="Of the event that caused it.")
     round: int
     state: Literal["pending", "delivered", "parked", "skipped", "cancelled"]
-    attempts: int = Field(description="Failed ones of a pending message.")
+    attempts: int | None = Field(None, description="Failed ones of a pending message; left out of one that is settled.")
     nextAttemptAt: Time | None  # noqa: N815
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from ...engine import Engine
 from ...engine.clock import rfc3339
+from ...engine.events import Micros
 from ...engine.log import Log
 from ...engine.sending import Owed
 from ...projections import outbox, webhooks
@@ -52,7 +53,7 @@ def shown_webhook(engine: Engine, id: str) -> dict[str, object]:
         "problem": problem_of(engine, webhook),
         "disabled": _disabled(webhook),
         "owed": {state: owed.count(id, state) for state in ("pending", "parked", "skipped")},
-        "lastAcceptedAt": None if health is None else time(health.accepted_at),
+        "lastAcceptedAt": time(accepted_at(engine, id)),
         "answers": [] if health is None else [_answer(answer) for answer in reversed(health.answers)],
         "createdAt": time(webhook.created_at),
         "updatedAt": time(webhook.updated_at),
@@ -64,6 +65,22 @@ def problem_of(engine: Engine, webhook: Webhook) -> str | None:
     if any(engine.secrets.get(id) for id in webhook.record.secrets):
         return None
     return _COPIED if engine.copied else _UNSIGNED
+
+
+def accepted_at(engine: Engine, webhook: str) -> Micros | None:
+    """Return when a webhook last accepted a message; none if it never did.
+
+    What the outbox keeps for the rule of five days is also the time at which a webhook was added or enabled; where it
+    is that, the answers that this process saw tell.
+    """
+    box = engine.state(outbox).boxes.get(webhook)
+    if box is None:
+        return None
+    if box.accepted_at not in (box.webhook.created_at, box.afresh_at):
+        return box.accepted_at
+    health = engine.deliveries.health(webhook) if engine.deliveries is not None else None
+    answers = () if health is None else health.answers
+    return max((answer.at for answer in answers if answer.outcome == "delivered"), default=None)
 
 
 def shown_message(engine: Engine, message: Owed) -> dict[str, object]:
@@ -78,7 +95,8 @@ def shown_message(engine: Engine, message: Owed) -> dict[str, object]:
         "position": message.position,
         "round": message.round,
         "state": message.state,
-        "attempts": 0 if sending is None else sending.attempted(message.id),
+        # Of a settled one the log alone knows how many it took, in the event of its outcome.
+        **({} if sending is None else {"attempts": sending.attempted(message.id)}),
         "nextAttemptAt": None if sending is None else time(sending.next_attempt(message.id)),
     }
 

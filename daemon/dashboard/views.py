@@ -16,7 +16,7 @@ from ...projections import outbox, presence, registry, webhooks
 from ...projections.fleet import Station
 from ...projections.webhooks import Webhook
 from ..api.chargestations import everybody
-from ..api.webhooks import problem_of
+from ..api.webhooks import accepted_at, problem_of
 from .words import because
 
 Shown: TypeAlias = Literal["online", "offline", "unobserved", "new"]
@@ -207,7 +207,7 @@ def _subscription(engine: Engine, webhook: Webhook) -> Subscription:
         pending=len(pending),
         parked=owed.count(webhook.id, "parked"),
         skipped=owed.count(webhook.id, "skipped"),
-        accepted_at=None if health is None or not health.tally.get("succeeded") else health.accepted_at,
+        accepted_at=accepted_at(engine, webhook.id),
         next_attempt=min(due, default=None),
         problem=problem_of(engine, webhook),
         answers=() if health is None else tuple(reversed(health.answers))[:ANSWERS],
