@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import click
 
 from ...engine.errors import StationkeeperError
+from ...engine.log.driver import log_path
 from .answers import answer_of
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -57,15 +58,23 @@ def pages(desk: Desk, path: str, **query: str) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def open_desk(url: str | None, log: str | None, *, make: bool = False) -> Generator[Desk]:
-    """Open the desk that the options name: a log with *log*, else a daemon. With *make* a new log is made if needed."""
+    """Open the desk that the options name: a log with *log*, else a daemon, which the environment may name.
+
+    With *make* a log that is not there is made, and that is said.
+    """
     if log is None:
-        yield DaemonDesk(url or DEFAULT_URL, os.environ.get("STATIONKEEPER_TOKEN"))
+        at = url or os.environ.get("STATIONKEEPER_URL") or DEFAULT_URL
+        yield DaemonDesk(at, os.environ.get("STATIONKEEPER_TOKEN"))
         return
     if url is not None:
         raise click.UsageError("--url is for a running daemon, --log for a log that none holds; give one of them")
     from .in_process import open_log_desk
 
+    path = log_path(log)
+    new = make and not path.exists()
     with open_log_desk(log, make=make) as desk:
+        if new:
+            click.echo(f"{path} was not there: created, as a new log", err=True)
         yield desk
 
 

@@ -47,7 +47,9 @@ def at_desk(command: F) -> F:
     for option in (
         click.option("--log", metavar="LOG", help="Change a log that no daemon holds, instead of asking a daemon."),
         click.option(
-            "--url", metavar="URL", envvar="STATIONKEEPER_URL", help="The daemon.  [default: http://127.0.0.1:8080]"
+            "--url",
+            metavar="URL",
+            help="The daemon.  [default: what STATIONKEEPER_URL says, else http://127.0.0.1:8080]",
         ),
     ):
         command = option(command)

@@ -151,8 +151,8 @@ def recover(id: str, since: str, until: str | None, url: str | None, log: str | 
     body = {"since": _place(since, "--since")}
     if until is not None:
         body["until"] = _place(until, "--until")
-    _post(id, "recover", url, log, body)
-    click.echo(f"what was given up is owed to {id} again")
+    answer = _post(id, "recover", url, log, body)
+    click.echo(f"what was given up is owed to {id} again; it is now owed {answer['owed']['pending']} in all")
 
 
 @webhook.command(epilog="Example: stationkeeper webhook remove wh_06fm3")

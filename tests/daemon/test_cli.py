@@ -132,6 +132,21 @@ def test_a_daemon_that_is_not_there_is_told_in_one_line(call: Call) -> None:
     assert "no daemon answers at http://127.0.0.1:1" in outcome.err
 
 
+def test_the_environment_names_the_daemon_unless_a_flag_says_otherwise(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATIONKEEPER_URL", "http://127.0.0.1:1")
+
+    assert "no daemon answers at http://127.0.0.1:1" in call("station", "list").err
+    assert "no daemon answers at http://127.0.0.1:2" in call("station", "list", "--url", "http://127.0.0.1:2").err
+    assert on_log(call, "station", "add", "CP-7", "--generate").code == 0
+
+
+def test_a_log_that_had_to_be_made_is_told(call: Call) -> None:
+    assert "x.db was not there: created" in on_log(call, "station", "add", "CP-7", "--generate").err
+    assert on_log(call, "station", "add", "CP-8", "--generate").err == ""
+
+
 def test_a_log_that_is_held_is_refused(call: Call) -> None:
     held = SqliteLog.open(Path("x.db"))
     outcome = on_log(call, "station", "list")
@@ -166,13 +181,14 @@ def test_a_webhook_lives_from_add_to_remove(call: Call) -> None:
         assert on_log(call, "webhook", action, id).code == 0
     rotated = on_log(call, "webhook", "rotate-secret", id)
     shown = json.loads(on_log(call, "webhook", "show", id, "--format", "json").out)
-    on_log(call, "webhook", "recover", id, "--since", "1")
+    recovered = on_log(call, "webhook", "recover", id, "--since", "1")
     on_log(call, "webhook", "remove", id)
 
     assert made["secret"].startswith("whsec_")
     assert rotated.out.split()[-1].startswith("whsec_")
     assert rotated.out.split()[-1] != made["secret"]
     assert shown["url"] == "https://example.com/new"
+    assert f"now owed {shown['owed']['pending']} in all" in recovered.out
     assert "secret" not in shown
     assert json.loads(on_log(call, "webhook", "list", "--format", "json").out) == []
 
