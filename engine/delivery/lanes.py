@@ -117,10 +117,11 @@ class Lanes:
         if known is None:
             self._webhooks[webhook] = _Webhook(destination, Condition(self.retry))
             return
-        if destination.state != "active":
-            known.disabling = False
         before, known.destination = known.destination, destination
-        if known.active and before is not None and _differ(before, destination):
+        changed = before is not None and _differ(before, destination)
+        if changed:
+            known.disabling = False
+        if changed and known.active:
             known.condition, known.held_until = Condition(self.retry), 0.0
             for lane in list(known.lanes.values()):
                 self._hasten(lane, now)
@@ -251,6 +252,11 @@ class Lanes:
         """Return when the first failure came after which a webhook accepted nothing; none if it is well."""
         owner = self._webhooks.get(webhook)
         return owner.condition.failing_since if owner else None
+
+    def disabling(self, webhook: str) -> bool:
+        """Return whether a webhook is still to be disabled: it was not mended, paused or removed since the verdict."""
+        owner = self._webhooks.get(webhook)
+        return owner is not None and owner.disabling
 
     def progress(self, message: str) -> Progress | None:
         """Return what is known of a message that failed; none if it did not, or is pending no more."""

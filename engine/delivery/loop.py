@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 import trio
@@ -325,20 +326,23 @@ class Deliveries:
             seen.keep(message, answer, verdict, at)
 
     async def _disable(self, webhook: str, reason: str, status: int | None) -> None:
+        """Record that a webhook is disabled, unless somebody mends, pauses or removes it before that is in the log."""
         seen = self._seen.get(webhook) or Seen()
-        _logger.error("webhook %s is disabled: %s", webhook, reason)
-        self.tally["disabled"] += 1
-        await self._record(WebhookDisabled(reason=reason, since=seen.accepted_at, status=status), subject=webhook)
+        event = WebhookDisabled(reason=reason, since=seen.accepted_at, status=status)
+        if await self._record(event, subject=webhook, wanted=partial(self._lanes.disabling, webhook)):
+            _logger.error("webhook %s is disabled: %s", webhook, reason)
+            self.tally["disabled"] += 1
 
-    async def _record(self, event: Event, *, subject: str) -> None:
-        """Record an outcome, however long the log cannot be written."""
+    async def _record(self, event: Event, *, subject: str, wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Record an outcome, however long the log cannot be written; return whether it was *wanted* so long."""
         id = new_id(self._now())
-        while True:
+        while wanted():
             try:
                 await self._record_event(event, subject=subject, id=id)
-                return
+                return True
             except Conflict:
-                return  # an earlier try of ours, whose fate was unknown, had got through
+                return True  # an earlier try of ours, whose fate was unknown, had got through
             except LogUnavailable:
                 self.tally["unrecorded"] += 1
                 await trio.sleep(LOG_PATIENCE)
+        return False

@@ -276,3 +276,17 @@ def test_waiting_lanes_cost_nothing_per_look(count: int) -> None:
     assert machine.start(1.0) is None
     assert machine.deadline() is None
     assert not [*machine._timers, *machine._turn], "nothing is kept that a look would have to pass over"
+
+
+def test_a_webhook_that_is_mended_while_it_is_being_disabled_begins_at_once() -> None:
+    machine = lanes(retry=Retry(disable_after=1.0))
+    put(machine, owed(1))
+    due = fail(machine, 0.0)
+    fail(machine, due)
+    assert machine.disabling("w")
+    assert started(machine, due + DAY) == []
+
+    machine.direct("w", destination(url="https://mended.example"), due + DAY)
+
+    assert not machine.disabling("w")
+    assert started(machine, due + DAY) == [owed(1)]

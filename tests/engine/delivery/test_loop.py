@@ -16,10 +16,13 @@ from stationkeeper.engine.events import (
     DeliveryParked,
     DeliveryRequested,
     DeliverySucceeded,
+    Event,
     WebhookAdded,
     WebhookDisabled,
     WebhookEnabled,
+    WebhookPaused,
     WebhookRecovered,
+    WebhookUpdated,
 )
 from stationkeeper.engine.sending import Answer, Attempt
 from stationkeeper.engine.settings import EngineSettings, Retry
@@ -228,6 +231,28 @@ async def test_gone_twice_disables_at_once(gateway: Gateway, receiver: Receiver,
 
     assert len(receiver.attempts) == 2
     assert gateway.deliveries.health("w").state == "disabled"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("meanwhile", [WebhookUpdated(url="https://mended.example", secrets=("s1",)), WebhookPaused()])
+async def test_a_webhook_that_is_mended_or_paused_while_it_is_being_disabled_stays_so(
+    gateway: Gateway, receiver: Receiver, autojump_clock: MockClock, meanwhile: Event
+) -> None:
+    def gone(attempt: Attempt) -> Answer:
+        gateway.broken = len(receiver.attempts) == 2  # what is recorded of the second one has to wait
+        return Answer(status=200 if "mended" in attempt.url else 410)
+
+    receiver.answer = gone
+    async with sending(gateway):
+        gateway.flip()
+        await trio.sleep(60.5)
+        assert gateway.broken
+        gateway.append(meanwhile, "w")
+        gateway.broken = False
+        await trio.sleep(10.0)
+
+    assert list(gateway.log.read(kinds={WebhookDisabled.kind})) == []
+    assert gateway.deliveries.tally["disabled"] == 0
+    assert len(receiver.accepted) == isinstance(meanwhile, WebhookUpdated)
 
 
 async def test_parked_messages_come_back_by_request_in_their_place(
