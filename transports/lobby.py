@@ -57,13 +57,14 @@ class Lobby:
         """Wait until there is a place. A peer that has sent nothing has to make room for others after a second; one
         that is slow, or that we have not decided about, has not."""
         while self._accepted + len(self._undecided) >= self._places:
+            moved = self._moved  # taken once: whoever leaves while our deadline comes must not be missed
             silent = next((patience for patience in self._undecided if patience.silent()), None)
             with trio.CancelScope(deadline=inf if silent is None else silent.began + _CROWDED) as waiting:
-                await self._moved.wait()
+                await moved.wait()
             if waiting.cancelled_caught and silent is not None and silent.silent():
                 silent.cut = True
                 silent.scope.cancel()
-                await self._moved.wait()
+                await moved.wait()
 
     def _tell(self) -> None:
         """Wake all who wait for room: there is one waiting for each listener."""
