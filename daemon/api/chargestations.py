@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import trio
+from attrs import asdict
 from fastapi import APIRouter, Query
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from ...engine import Engine
 from ...engine.clock import parse_time, rfc3339
-from ...engine.events import PingSettings
+from ...engine.events import PingSettings, StationRecord
 from ...engine.fold import Fold
 from ...engine.log import Log
 from ...projections import presence, registry
@@ -73,7 +74,9 @@ def shown(engine: Engine, id: str) -> dict[str, object]:
     found = chargestation(engine.state(presence), engine.state(registry), id) if known(engine, id) else None
     if found is None:
         raise NotFound(f"there is no station {id!r}")
-    found["registered"] = id in engine.state(registry)
+    registered = engine.state(registry).get(id)
+    found["registered"] = registered is not None
+    found["liveness"] = None if registered is None else liveness_of(registered.record)
     live = engine.connection(id)
     if live is not None and not live.over:
         found["live"] = {
@@ -102,7 +105,14 @@ def shown_as_of(log: Log, id: str, moment: str) -> dict[str, object]:
     found = chargestation(fold.state(presence), fold.state(registry), id)
     if found is None:
         raise NotFound(f"there was no station {id!r} as of position {position}")
-    return {**found, "asOf": {"position": position, "at": at}}
+    registered = fold.state(registry).get(id)
+    liveness = None if registered is None else liveness_of(registered.record)
+    return {**found, "liveness": liveness, "asOf": {"position": position, "at": at}}
+
+
+def liveness_of(record: StationRecord) -> dict[str, float | None] | None:
+    """Return how a station is watched where that differs from the gateway's settings; none if it does not."""
+    return None if record.liveness is None else asdict(record.liveness)
 
 
 def position_of(log: Log, moment: str, *, name: str = "at", before: bool = False) -> int:

@@ -144,6 +144,14 @@ class AsOf(Answer):
     at: Time | None = Field(description="The time of the event at that position; none before the first.")
 
 
+class LivenessShown(Answer):
+    """How a station is watched, in seconds; null: as the gateway's settings say."""
+
+    ping_interval: float | None
+    ping_timeout: float | None
+    silence: float | None
+
+
 class Chargestation(Answer):
     id: str
     object: Literal["chargestation"]
@@ -165,6 +173,7 @@ class Chargestation(Answer):
     connection: ConnectionShown | None
     disconnect: DisconnectShown | None
     registered: bool | None = Field(None, description="False: it was let in openly. Not in answers with `at`.")
+    liveness: LivenessShown | None = Field(None, description="How it is watched, where its own. Not in webhooks.")
     live: LiveShown | None = None
     asOf: AsOf | None = Field(None, description="Only in answers with `at`.")  # noqa: N815
 

@@ -88,8 +88,9 @@ class Dashboard:
         """Return what the page of a station shows."""
         engine = self.engine
         found = chargestation(engine.state(presence), engine.state(registry), id) or {}
-        live = engine.connection(id)
+        live, registered = engine.connection(id), engine.state(registry).get(id)
         return {"id": id, "row": row_of(engine, id), "found": found, "rtt": live.rtt if live else None,
+                "liveness": registered.record.liveness if registered else None,
                 "moments": await timeline(engine, id), **self._status()}  # fmt: skip
 
     def station_parts(self, id: str) -> Parts:
