@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext, suppress
 from difflib import get_close_matches
+from functools import cache
 from heapq import merge
+from inspect import get_annotations
 from operator import attrgetter
 from typing import Any, Final
 
@@ -134,9 +136,25 @@ def _row(recorded: Recorded) -> dict[str, Any]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    told = " ".join(f"{key}={_short(value)}" for key, value in row["body"].items() if value not in (None, "", [], {}))
+    moments = _moments(row["kind"])
+    told = " ".join(
+        f"{key}={_short(rfc3339(value) if key in moments and isinstance(value, int) else value)}"
+        for key, value in row["body"].items()
+        if value not in (None, "", [], {})
+    )
     subject = visible(row["subject"]) or "-"
     return f"{row['position']:>8}  {row['at']}  {row['kind']:<24}  {subject:<20}  {told}".rstrip()
+
+
+@cache
+def _moments(kind: str) -> frozenset[str]:
+    """Return the fields of a kind's body that are moments, which are no reading for people as they are stored.
+
+    Their annotation tells: elsewhere `since` and `until` are positions.
+    """
+    if kind not in KINDS:
+        return frozenset()
+    return frozenset(name for name, type in get_annotations(KINDS[kind]).items() if type.startswith("Micros"))
 
 
 def _short(value: object) -> str:

@@ -16,7 +16,14 @@ from msgspec.structs import replace
 
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.entry import Entry
-from stationkeeper.engine.events import Event, GatewayStarted, HandshakeRefused, StationRegistered
+from stationkeeper.engine.events import (
+    Event,
+    GatewayStalled,
+    GatewayStarted,
+    HandshakeRefused,
+    StationRegistered,
+    WebhookRecovered,
+)
 from stationkeeper.engine.log.sqlite import SqliteLog
 
 AT = 1_795_000_000_000_000
@@ -131,6 +138,16 @@ def test_what_would_move_a_terminals_cursor_is_written_out(call: Call) -> None:
 
     assert "\x1b" not in line
     assert "\\x1b[2J" in line
+
+
+def test_moments_in_bodies_are_times_for_people_and_numbers_for_programs(call: Call) -> None:
+    write([GatewayStalled(since=AT, until=AT + 1_500_000), WebhookRecovered(since=1, until=2)], ["", "wh_1"])
+    stalled, recovered = call("events", "x.db").out.splitlines()
+    first = json.loads(call("events", "x.db", "--format", "jsonl").out.splitlines()[0])
+
+    assert stalled.endswith("since=2026-11-18T11:06:40.000000Z until=2026-11-18T11:06:41.500000Z")
+    assert recovered.endswith("since=1 until=2")
+    assert first["body"] == {"since": AT, "until": AT + 1_500_000}
 
 
 def test_events_as_csv_has_a_row_each(call: Call) -> None:
