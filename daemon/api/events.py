@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Final
 
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from ...engine import Engine
 from ...engine.clock import rfc3339
 from ...engine.entry import Recorded
+from ...engine.events import KINDS
 from ..http.streams import EventStream, Push, sse_event
 from ..registry.errors import Invalid, NotFound
 from . import shapes
@@ -80,16 +82,16 @@ def history(engine: Engine) -> APIRouter:
     async def pull(
         request: Request,
         after: After = 0,
-        wait: Annotated[float, Query(ge=0, description="Seconds to wait for news, 60 at most.")] = 0.0,
+        wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for news.")] = 0.0,
         limit: Limit = 100,
         kind: Kinds = None,
         cursor: Onward = None,
     ) -> Response:
         """Everything that happened, in order. `position` says how far was looked: go on with `after` = that."""
-        after = after if cursor is None else cursor
+        kinds, after = _kinds(kind), _reached(engine, after, cursor)
         if wait and after >= engine.position:
-            await _wait(engine, after, min(wait, LONGEST_WAIT), request)
-        return await answer(after, limit, kinds=None if kind is None else frozenset(kind))
+            await _wait(engine, after, wait, request)
+        return await answer(after, limit, kinds=kinds)
 
     @router.get("/events/stream", summary="Stream events", response_class=Response,
                 responses={200: {"content": {"text/event-stream": {}}}})  # fmt: skip
@@ -99,12 +101,12 @@ def history(engine: Engine) -> APIRouter:
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Server-sent events; the id of each is its position, so that a client which comes back goes on from there."""
+        kinds, begin = _kinds(kind), engine.position if after is None else _reached(engine, after)
         if last_event_id is not None:
             if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19):
                 raise Invalid("Last-Event-ID", "it is a position")
-            after = int(last_event_id)
-        begin = engine.position if after is None else after
-        return EventStream(lambda push: _follow(engine, begin, None if kind is None else frozenset(kind), push))
+            begin = _reached(engine, int(last_event_id), name="Last-Event-ID")
+        return EventStream(lambda push: _follow(engine, begin, kinds, push))
 
     @router.get("/chargestations/{id:id}/events", summary="Show a station's history", response_model=shapes.Events)
     async def of_station(
@@ -114,12 +116,43 @@ def history(engine: Engine) -> APIRouter:
         cursor: Onward = None,
     ) -> Response:
         """What was recorded of one station, its removal included."""
-        page = await answer(after if cursor is None else cursor, limit, subject=id)
+        page = await answer(_reached(engine, after, cursor), limit, subject=id)
         if not known(engine, id) and not (await read_events(engine, 0, 1, subject=id))[0]:
             raise NotFound(f"there is no station {id!r}")
         return page
 
     return router
+
+
+def _reached(engine: Engine, after: int, cursor: int | None = None, *, name: str = "after") -> int:
+    """Return the position to go on from.
+
+    Raises:
+        Invalid: the log does not reach so far. It was restored from an older copy, or is another one: whoever asks
+            would hear nothing until it has grown, and then miss what it wrote anew.
+    """
+    name, wanted = (name, after) if cursor is None else ("cursor", cursor)
+    if wanted > engine.position:
+        raise Invalid(
+            name,
+            f"position {wanted} has not been written; the newest is {engine.position}. If the log was restored from "
+            "an older copy, go on from there",
+        )
+    return wanted
+
+
+def _kinds(wanted: Sequence[str] | None) -> frozenset[str] | None:
+    """Return the kinds asked for.
+
+    Raises:
+        Invalid: there is no such kind.
+    """
+    for kind in wanted or ():
+        if kind not in KINDS:
+            near = get_close_matches(kind, KINDS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
+            raise Invalid("kind", f"there is no kind {kind[:60]!r}; {hint}")
+    return None if wanted is None else frozenset(wanted)
 
 
 async def _wait(engine: Engine, after: int, seconds: float, request: Request) -> None:
