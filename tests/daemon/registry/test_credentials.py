@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from hashlib import scrypt
 from typing import Any
 
 import pytest
@@ -138,12 +139,12 @@ async def test_guesses_at_one_station_leave_the_threads_to_the_others(monkeypatc
     stretching, go_on = threading.Semaphore(0), threading.Event()
     credentials = await kept(HUMAN)
     await credentials.keep("other", HUMAN)
-    stretch, refused = module.scrypt, 0
+    refused = 0
 
     def slowly(digest: bytes, **terms: Any) -> bytes:
         stretching.release()
         go_on.wait()
-        return stretch(digest, **terms)
+        return scrypt(digest, **terms)
 
     async def guess(number: int) -> None:
         nonlocal refused
@@ -169,12 +170,12 @@ async def test_guesses_at_one_station_leave_the_threads_to_the_others(monkeypatc
 
 
 async def test_the_same_password_presented_by_many_is_stretched_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    credentials, stretch, times = await kept(HUMAN), module.scrypt, 0
+    credentials, times = await kept(HUMAN), 0
 
     def counted(digest: bytes, **terms: Any) -> bytes:
         nonlocal times
         times += 1
-        return stretch(digest, **terms)
+        return scrypt(digest, **terms)
 
     monkeypatch.setattr(module, "scrypt", counted)
     answers: list[bool] = []
