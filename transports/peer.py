@@ -168,7 +168,7 @@ class Peer:
             self._say_last(ending.code, ending.reason)
         self._scope.cancel()
 
-    def library_closed(self) -> None:
+    def ended_by_library(self) -> None:
         if self._opened is not None:
             self.ended(_how_it_ended(self._opened, close_seen=self._wire.close_seen))
         else:

@@ -45,7 +45,7 @@ class Owner(Protocol):
         """The connection has ended: the peer or the network ended it, or the peer may cost no more."""
         ...
 
-    def library_closed(self) -> None:
+    def ended_by_library(self) -> None:
         """The library would close its stream now."""
         ...
 
@@ -332,7 +332,7 @@ class Wire(trio.abc.Stream):
     async def aclose(self) -> None:
         """End the library's reading. The socket stays ours: see `linger`."""
         self._stopped = True
-        self.owner.library_closed()
+        self.owner.ended_by_library()
         await trio.lowlevel.checkpoint()
 
     def check(self, now: float) -> None:

@@ -38,7 +38,7 @@ class Remembers:
     def ended(self, ending: Ending) -> None:
         self.endings.append(ending)
 
-    def library_closed(self) -> None:
+    def ended_by_library(self) -> None:
         self.closings += 1
 
     @property
