@@ -100,10 +100,21 @@ async def _http(request: Request, error: Any) -> Response:
 
 
 async def _unprocessable(request: Request, error: Any) -> Response:
-    # Never the input itself: it may hold a password.
-    errors = [{"field": _field(item["loc"]), "message": item["msg"]} for item in error.errors()]
+    json = "json" in request.headers.get("content-type", "")
+    errors = [_fault(item, json=json) for item in error.errors()]
     said = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
     return problem_answer(422, said, errors=errors)
+
+
+def _fault(item: Mapping[str, Any], *, json: bool) -> dict[str, str]:
+    """Say what is wrong in one place. Never with the input itself: it may hold a password."""
+    place = tuple(item["loc"])
+    if item["type"] == "json_invalid":
+        # The place is that of a character, not of a field.
+        return {"field": "body", "message": f"it is not JSON, from character {place[-1]} on"}
+    if place == ("body",) and item["type"] != "missing" and not json:
+        return {"field": "body", "message": "send Content-Type: application/json, so that it is read as JSON"}
+    return {"field": _field(place), "message": item["msg"]}
 
 
 def _field(place: Sequence[object]) -> str:
