@@ -82,7 +82,7 @@ def history(engine: Engine) -> APIRouter:
     async def pull(
         request: Request,
         after: After = 0,
-        wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for news.")] = 0.0,
+        wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for news, 60 at most.")] = 0.0,
         limit: Limit = 100,
         kind: Kinds = None,
         cursor: Onward = None,
