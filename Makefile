@@ -21,6 +21,7 @@ ROOMS  := engine projections transports daemon
 .PHONY: demo test check lint docs wheel bench soak clean
 .DELETE_ON_ERROR:
 
+# make ends with 130 when it sees Ctrl-C, whatever its recipe does about it; the verdict's code is the command's own.
 demo: $(VENV)/.daemon
 	@$(BIN)/stationkeeper demo $(ARGS)
 
