@@ -40,7 +40,6 @@ class OfflineBook:
     run: Final = ""
     urls: Final[tuple[str, ...]] = ()
     mute: Final = True
-    copied: Final = False
     ready: Final = False
     deliveries: Final = None
     lag: Final = 0.0
@@ -54,6 +53,11 @@ class OfflineBook:
         self.settings = EngineSettings()
         self.tally: Counter[str] = Counter()
         self.connections: Mapping[str, Any] = {}
+
+    @property
+    def copied(self) -> bool:
+        """Never: a copy without its secrets is refused when it is opened."""
+        return False
 
     @property
     def position(self) -> int:
