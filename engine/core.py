@@ -52,10 +52,10 @@ class Engine:
         self.clock = clock
         self.secrets = secrets
         """Signing secrets and credentials by id; never in the log."""
-        self.mute = mute
-        """Whether webhooks are held back: asked for, or the log is a copy that nobody adopted."""
         self.log_path = log_path
         """Where the log's file is; none for a log in memory."""
+        self.mute = mute or self.copied
+        """Whether webhooks are held back: asked for, or the log is a copy that nobody adopted."""
         self.run = ""
         """The id of this run's `gateway.started`; empty until that is durable, and nobody is admitted before."""
         self.urls: tuple[str, ...] = ()

@@ -91,7 +91,7 @@ async def open_engine(
     transports = list(transports)
     stations = [transport for transport in transports if isinstance(transport, StationTransport)]
     sender = next((transport for transport in transports if isinstance(transport, Sender)), None)
-    kept, secrets, path, copied = _open_kept(log, secrets, adopt)
+    kept, secrets, path = _open_kept(log, secrets, adopt)
     try:
         engine = Engine(
             kept,
@@ -100,7 +100,7 @@ async def open_engine(
             settings=settings or EngineSettings(),
             clock=clock or SystemClock(),
             secrets=secrets,
-            mute=mute or copied,
+            mute=mute,
             inline=inline,
             log_path=path,
         )
@@ -129,10 +129,10 @@ def _alone(error: BaseException) -> BaseException | None:
     return error
 
 
-def _open_kept(log: str | Path | Log, secrets: Secrets | None, adopt: bool) -> tuple[Log, Secrets, Path | None, bool]:
-    """Return the log, its secrets, its path, and whether it is a copy, which sends nothing until it is adopted."""
+def _open_kept(log: str | Path | Log, secrets: Secrets | None, adopt: bool) -> tuple[Log, Secrets, Path | None]:
+    """Return the log, its secrets, and its path. A copy, which lacks its secrets, gets some that are kept nowhere."""
     if not isinstance(log, str | Path):
-        return log, secrets or MemorySecrets(), None, False
+        return log, secrets or MemorySecrets(), None
     path = log_path(log)
     kept = open_log(path)
     try:
@@ -140,7 +140,7 @@ def _open_kept(log: str | Path | Log, secrets: Secrets | None, adopt: bool) -> t
     except BaseException:
         kept.close()
         raise
-    return kept, found or MemorySecrets(), path, found is None
+    return kept, found or MemorySecrets(), path
 
 
 async def _folded(log: Log, projections: Iterable[Projection[Any, Any]]) -> Fold:
