@@ -26,7 +26,7 @@ from stationkeeper.engine.codec import seal
 from stationkeeper.engine.events import ConnectionOpened, WebhookAdded
 from stationkeeper.projections import outbox, presence
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.standard_webhooks import signed_headers
+from stationkeeper.transports.webhooks.standard_webhooks import signed_headers
 
 WEBHOOKS = 4
 STATIONS = 1_250

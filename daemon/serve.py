@@ -23,7 +23,7 @@ from ..engine.log.driver import log_path
 from ..engine.run import open_engine
 from ..projections import outbox, presence, registry, settling, webhooks
 from ..transports.responder import Responder
-from ..transports.webhook import WebhookSender
+from ..transports.webhooks.sender import WebhookSender
 from ..transports.websocket import WebSocketStations
 from . import systemd
 from .app import create_app

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .memory import MemoryStations as MemoryStations
     from .memory import NotLetIn as NotLetIn
     from .responder import Responder as Responder
-    from .webhook import WebhookSender as WebhookSender
+    from .webhooks.sender import WebhookSender as WebhookSender
     from .websocket import WebSocketStations as WebSocketStations
 
 _HOMES = {
@@ -33,7 +33,7 @@ _HOMES = {
     "Refusal": "admission",
     "Responder": "responder",
     "WebSocketStations": "websocket",
-    "WebhookSender": "webhook",
+    "WebhookSender": "webhooks.sender",
     "Welcome": "admission",
 }
 

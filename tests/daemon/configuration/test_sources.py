@@ -102,7 +102,7 @@ def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_ov
         ("[stations]\nmax_message = true", "max_message = true .* a whole number"),
         ("[stations]\nmax_message = 1", "at least 1024"),
         ("[stations]\nmax_connections = 1.5", "a whole number"),
-        ('[liveness]\nping_interval = 1e-9', "0, or at least 1"),
+        ("[liveness]\nping_interval = 1e-9", "0, or at least 1"),
         ('[liveness]\nping_timeout = "0.9s"', "at least 1"),
         ('[liveness]\nsilence = "0s"', "at least 1"),
         ('[webhooks]\nretry = ["5x"]', "a duration"),

@@ -10,7 +10,7 @@ import pytest
 import standardwebhooks
 from hypothesis import given
 
-from stationkeeper.transports.standard_webhooks import signature, signed_headers
+from stationkeeper.transports.webhooks.standard_webhooks import signature, signed_headers
 
 
 @given(

@@ -23,7 +23,7 @@ from receiving import (
 )
 
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhook import EXCERPT_LIMIT, INTERIM_LIMIT, seconds_to_wait
+from stationkeeper.transports.webhooks.sender import EXCERPT_LIMIT, INTERIM_LIMIT, seconds_to_wait
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
 

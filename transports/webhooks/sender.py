@@ -16,7 +16,7 @@ from typing import Final
 import h11
 import trio
 
-from ..engine.sending import Answer, Attempt
+from ...engine.sending import Answer, Attempt
 from .receivers import Connector, Target, Trouble, Wire, Wires, in_words, target_of
 from .standard_webhooks import signed_headers
 

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from stationkeeper.transports.addresses import special
+from stationkeeper.transports.webhooks.addresses import special
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "100.63.255.255", "172.32.0.1", "198.17.255.255", "2606:4700::1111", "2a00:1450::1"]
 

@@ -23,7 +23,7 @@ from receiving import (
 from trio.testing import MockClock
 
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhook import BODY_TIMEOUT, ERROR_LIMIT
+from stationkeeper.transports.webhooks.sender import BODY_TIMEOUT, ERROR_LIMIT
 
 # --- hostile receivers -----------------------------------------------------------------------------------------------
 

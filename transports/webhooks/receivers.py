@@ -15,7 +15,7 @@ import h11
 import trio
 from attrs import frozen
 
-from ..engine.errors import StationkeeperError
+from ...engine.errors import StationkeeperError
 from .addresses import special
 
 _Address: TypeAlias = tuple[int, tuple[Any, ...]]
