@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from .changes import Changes, Publisher
 from .clock import Clock, EventClock
-from .codec import decode, seal
+from .codec import seal
 from .committer import Committer, Ticket
 from .delivery.loop import Deliveries
 from .entry import Beat, Entry, Recorded
 from .errors import LogUnavailable
-from .events import Cause, Event, Micros, StationUpdated
+from .events import Cause, Event, Micros
 from .fold import Fold, Projection
 from .log import Log
 from .log.reading import open_reader
@@ -224,10 +224,6 @@ class Engine:
         for recorded in events:
             below = self.fold.advance(recorded)
             self.doorway.committed(recorded)
-            if recorded.kind == StationUpdated.kind:
-                record = decode(recorded)
-                assert isinstance(record, StationUpdated)
-                self.doorway.record_changed(recorded.subject, record)
             if self.deliveries is not None and outbox is not None:
                 self.deliveries.committed(recorded, below.changes(outbox))
             self.publisher.publish(recorded.position, below)

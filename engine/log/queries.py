@@ -5,7 +5,8 @@ Nothing here holds a transaction open between batches: each batch is fetched who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -110,3 +111,33 @@ def snapshot(fetch: Fetch, name: str) -> Snapshot | None:
     """Return the newest snapshot of a projection."""
     rows = fetch("SELECT name, version, position, leaf, state FROM snapshot WHERE name = ?", (name,))
     return Snapshot(*rows[0]) if rows else None
+
+
+class Reads(ABC):
+    """What any log in SQLite can be asked, over its `fetch`: a base of the writer and of the reader."""
+
+    @abstractmethod
+    def fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run one reading query and return all its rows; for this folder, where SQL is at home."""
+
+    def read(
+        self,
+        after: int = 0,
+        *,
+        until: int | None = None,
+        subject: str | None = None,
+        kinds: Collection[str] | None = None,
+    ) -> Iterator[Recorded]:
+        return read(self.fetch, after, until, subject, kinds)
+
+    def position_at(self, at: Micros) -> int:
+        return position_at(self.fetch, at)
+
+    def beats(self) -> Mapping[str, Beat]:
+        return beats(self.fetch)
+
+    def attempts(self) -> Mapping[str, Attempted]:
+        return attempts(self.fetch)
+
+    def snapshot(self, name: str) -> Snapshot | None:
+        return snapshot(self.fetch, name)

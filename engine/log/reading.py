@@ -15,7 +15,7 @@ is thrown away and read again through a connection opened anew. No transaction i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ _TRIES: Final = 20
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
-class LogReader:
+class LogReader(queries.Reads):
     """A log opened for reading alone. It implements `Log`; what would write raises `LogUnavailable`."""
 
     def __init__(self, path: Path) -> None:
@@ -82,28 +82,6 @@ class LogReader:
     @property
     def latest_at(self) -> Micros:
         return queries.head(self.fetch)[1]
-
-    def read(
-        self,
-        after: int = 0,
-        *,
-        until: int | None = None,
-        subject: str | None = None,
-        kinds: Collection[str] | None = None,
-    ) -> Iterator[Recorded]:
-        return queries.read(self.fetch, after, until, subject, kinds)
-
-    def position_at(self, at: Micros) -> int:
-        return queries.position_at(self.fetch, at)
-
-    def beats(self) -> Mapping[str, Beat]:
-        return queries.beats(self.fetch)
-
-    def attempts(self) -> Mapping[str, Attempted]:
-        return queries.attempts(self.fetch)
-
-    def snapshot(self, name: str) -> Snapshot | None:
-        return queries.snapshot(self.fetch, name)
 
     def append(
         self, entries: Sequence[Entry], *, beat: Beat | None = None, attempts: Sequence[Attempted] = ()

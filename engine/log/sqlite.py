@@ -16,13 +16,13 @@ commit (`synchronous=FULL`), so what `append` returned survives `kill -9` and po
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec.structs import astuple
 
-from ..entry import Beat, Entry, Recorded
+from ..entry import Beat, Entry
 from ..errors import LogDamaged, LogError, LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot, queries
@@ -50,7 +50,7 @@ _INSERT: Final = f"INSERT INTO event ({queries.COLUMNS}) VALUES ({', '.join('?' 
 _FIELDS: Final = len(Entry.__struct_fields__)
 
 
-class SqliteLog:
+class SqliteLog(queries.Reads):
     """A log in a SQLite file. It implements `Log`; one thread at a time may use it."""
 
     def __init__(self, path: Path, lock: WriterLock) -> None:
@@ -213,28 +213,6 @@ class SqliteLog:
                 self._roll_back(connection)
 
     # --- reading -------------------------------------------------------------------------------------------------
-
-    def read(
-        self,
-        after: int = 0,
-        *,
-        until: int | None = None,
-        subject: str | None = None,
-        kinds: Collection[str] | None = None,
-    ) -> Iterator[Recorded]:
-        return queries.read(self.fetch, after, until, subject, kinds)
-
-    def position_at(self, at: Micros) -> int:
-        return queries.position_at(self.fetch, at)
-
-    def beats(self) -> Mapping[str, Beat]:
-        return queries.beats(self.fetch)
-
-    def attempts(self) -> Mapping[str, Attempted]:
-        return queries.attempts(self.fetch)
-
-    def snapshot(self, name: str) -> Snapshot | None:
-        return queries.snapshot(self.fetch, name)
 
     def fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one reading query and return all its rows; for this folder, where SQL is at home."""

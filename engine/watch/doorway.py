@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ..clock import Clock, EventClock
+from ..codec import decode
 from ..entry import Entry, Recorded
 from ..errors import LogUnavailable
 from ..events import (
@@ -22,7 +23,8 @@ from ..events import (
     Event,
     HandshakeRefused,
     Micros,
-    StationRecord,
+    StationRemoved,
+    StationUpdated,
 )
 from ..names import closed_id, connection_name, opened_id, timed_out_id
 from ..settings import EngineSettings
@@ -240,15 +242,10 @@ class Doorway:
             self._opened_stands(recorded)
         elif recorded.kind == ConnectionClosed.kind:
             self._closed_stands(recorded)
-        elif recorded.kind == "station.removed" and recorded.subject in self._current:
+        elif recorded.kind == StationRemoved.kind and recorded.subject in self._current:
             self.drop(self._current[recorded.subject], "removed")
-
-    def record_changed(self, station: str, record: StationRecord) -> None:
-        """Drop a station's connection if the credential that it used is no longer among the station's."""
-        connection = self._current.get(station)
-        used = None if connection is None else connection.arrival.credential
-        if connection is not None and used is not None and used not in {valid.id for valid in record.credentials}:
-            self.drop(connection, "credential_revoked")
+        elif recorded.kind == StationUpdated.kind and recorded.subject in self._current:
+            self._record_changed(self._current[recorded.subject], recorded)
 
     def drop(self, connection: LiveConnection, cause: Cause) -> None:
         """End a connection for a reason of ours: its `closed` is queued, and its transport told."""
@@ -302,6 +299,13 @@ class Doorway:
         self._record_refusals(self._refusals.minute(self.clock.stepless()))
 
     # -----------------------------------------------------------------------------------------------------------------
+
+    def _record_changed(self, connection: LiveConnection, recorded: Recorded) -> None:
+        """Drop a connection if the credential that it used is no longer among its station's."""
+        record, used = decode(recorded), connection.arrival.credential
+        assert isinstance(record, StationUpdated)
+        if used is not None and used not in {valid.id for valid in record.credentials}:
+            self.drop(connection, "credential_revoked")
 
     def _opened_stands(self, recorded: Recorded) -> None:
         older = self._current.pop(recorded.subject, None)
