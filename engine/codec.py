@@ -15,6 +15,7 @@ import msgspec
 from .entry import Entry, Recorded, leaf
 from .errors import UnreadableEvent
 from .events import KINDS, Event, Micros, Unknown
+from .names import Entropy
 
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _decoders: Final[dict[tuple[str, int], Callable[[bytes], Event]]] = {
@@ -36,6 +37,7 @@ def seal(
     run: str = "",
     actor: str = "",
     private: bytes = b"",
+    entropy: Entropy = token_bytes,
 ) -> Entry:
     """Put an event into its envelope, ready for a log.
 
@@ -54,7 +56,8 @@ def seal(
         actor=actor,
         body=_encode(event),
         private=private,
-        salt=token_bytes(16) if private else b"",
+        salt=entropy(16) if private else b"",
+        digest=b"",
         leaf=b"",
     )
     decode(entry)

@@ -42,6 +42,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """What may have to be erased one day (remote address, certificate subject). No projection reads it."""
     salt: bytes
     """16 random bytes beside `private`, so that its digest tells nothing; empty where `private` is."""
+    digest: bytes
+    """Of what was private and has been redacted (SHA-256 of salt and `private`); empty where nothing was."""
     leaf: bytes
     """The entry's hash in the ledger."""
 
@@ -67,6 +69,7 @@ def recorded(entry: Entry, position: int) -> Recorded:
         entry.body,
         entry.private,
         entry.salt,
+        entry.digest,
         entry.leaf,
         position,
     )
@@ -89,7 +92,7 @@ def leaf(entry: Entry) -> bytes:
     """
     id, at, subject, body = entry.id.encode(), str(entry.at).encode(), entry.subject.encode(), entry.body
     kind, source = _framed(entry.kind, str(entry.schema)), _framed(entry.gateway, entry.run, entry.actor)
-    private = sha256(entry.salt + entry.private).digest() if entry.salt else _NO_PRIVATE
+    private = private_digest(entry) if entry.salt or entry.digest else _NO_PRIVATE
     fields = (
         b"\0", _size(len(id)), id, _size(len(at)), at, kind, _size(len(subject)), subject, source,
         _size(len(body)), body, private,
@@ -101,3 +104,8 @@ def leaf(entry: Entry) -> bytes:
 def _framed(*words: str) -> bytes:
     """Return words, each behind its length; kept, because a run's events share most of theirs."""
     return b"".join([_size(len(word)) + word for word in map(str.encode, words)])
+
+
+def private_digest(entry: Entry) -> bytes:
+    """Return what an entry's leaf holds of its private part; the same before and after that was redacted."""
+    return entry.digest or sha256(entry.salt + entry.private).digest()

@@ -7,12 +7,15 @@ suite (`engine.testing`) judges both, and any other. All SQL of the engine lives
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from ..entry import Beat, Entry, Recorded
 from ..events import Micros
+
+ATTEMPTS_KEPT: Final = 30 * 24 * 3600 * 1_000_000
+"""Microseconds."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -29,16 +32,19 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Attempted(msgspec.Struct, frozen=True):
-    """Telemetry: the failed attempts at one message, and when the next is due. Losing it costs attempts, no message."""
+    """Telemetry: a failed attempt at a message, and when the next is due. Losing it costs attempts, no message.
+
+    The newest one of a message without an outcome is what delivery goes on from after a restart; all of them are kept
+    for about `ATTEMPTS_KEPT`, to be shown.
+    """
 
     message: str
     round: int
     number: int
-    """Attempts so far."""
+    """1, 2, 3 ... within the round."""
     at: Micros
-    """The newest one."""
     due: Micros
-    """The next one, by the wall clock."""
+    """When the next one is, by the wall clock."""
     delay: float
     """The delay that made `due`: over a restart no message waits longer than this."""
     status: int | None
@@ -111,7 +117,11 @@ class Log(Protocol):
         ...
 
     def attempts(self) -> Mapping[str, Attempted]:
-        """Return what is known of messages whose delivery failed, by message, until a `delivery.*` outcome is in."""
+        """Return the newest attempt at each message whose delivery failed, until a `delivery.*` outcome is in."""
+        ...
+
+    def attempts_at(self, message: str) -> Sequence[Attempted]:
+        """Return the failed attempts at a message, oldest first, as far as they are still remembered."""
         ...
 
     def snapshot(self, name: str) -> Snapshot | None:

@@ -45,7 +45,7 @@ VERSION: Final[tuple[int, ...]] = sqlite3.sqlite_version_info
 """Of the SQLite in use."""
 APPLICATION_ID: Final = 0x53544B50
 """`STKP`, in the header of every log: `file` and we can tell it from any other SQLite database."""
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """The number of the newest migration in `schema`; a log with a higher `user_version` was written by a newer release."""
 BUSY_TIMEOUT: Final = 1.0
 """Seconds to wait for another program's lock on the file. Only a stray tool holds one: our writers hold the flock."""

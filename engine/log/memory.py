@@ -31,7 +31,8 @@ class MemoryLog:
         self._known: dict[str, tuple[int, bytes]] = {}
         self._ended: dict[str, int] = {}
         self._beats: dict[str, Beat] = {}
-        self._attempts: dict[str, Attempted] = {}
+        self._attempts: dict[str, dict[tuple[int, int], Attempted]] = {}
+        self._settled: set[tuple[str, int, int]] = set()
         self._snapshots: dict[str, Snapshot] = {}
         self._latest_at: Micros = 0
 
@@ -60,9 +61,11 @@ class MemoryLog:
         self._ended.update(plan.ended)
         if beat is not None:
             self._beats[beat.run] = beat
-        self._attempts.update((attempt.message, attempt) for attempt in attempts)
+        for attempt in attempts:
+            self._attempts.setdefault(attempt.message, {})[attempt.round, attempt.number] = attempt
+            self._settled.discard((attempt.message, attempt.round, attempt.number))
         for message in messages_settled(plan.fresh):
-            self._attempts.pop(message, None)
+            self._settled.update((message, *place) for place in self._attempts.get(message, ()))
         if fault == "written":
             self._failed = True
             raise LogUnavailable("the log in memory was told to fail")
@@ -92,7 +95,14 @@ class MemoryLog:
         return dict(self._beats)
 
     def attempts(self) -> Mapping[str, Attempted]:
-        return dict(self._attempts)
+        waiting = {
+            message: [attempt for place, attempt in sorted(known.items()) if (message, *place) not in self._settled]
+            for message, known in self._attempts.items()
+        }
+        return {message: known[-1] for message, known in waiting.items() if known}
+
+    def attempts_at(self, message: str) -> Sequence[Attempted]:
+        return [attempt for _, attempt in sorted(self._attempts.get(message, {}).items())]
 
     def snapshot(self, name: str) -> Snapshot | None:
         return self._snapshots.get(name)

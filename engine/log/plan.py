@@ -13,10 +13,14 @@ import msgspec
 
 from ..entry import Entry
 from ..errors import Conflict, Fenced
-from ..events import DeliveryParked, DeliverySucceeded, GatewayLost, GatewayStopped
+from ..events import KINDS, DeliveryParked, DeliverySucceeded, GatewayLost, GatewayStopped, LogRestored
 
 ENDINGS: Final = frozenset({GatewayStopped.kind, GatewayLost.kind})
 """The kinds that end a run."""
+CONCERN_ALL: Final = frozenset(
+    kind for kind in KINDS if kind.startswith(("gateway.", "webhook.")) or kind == LogRestored.kind
+)
+"""The kinds that may change what is true of, or owed for, any station."""
 OUTCOMES: Final = frozenset({DeliverySucceeded.kind, DeliveryParked.kind})
 """The kinds after which the attempts at a message are of no more use."""
 

@@ -15,17 +15,26 @@ from ..entry import Beat, Recorded
 from ..errors import LogDamaged
 from ..events import Micros
 from . import Attempted, Snapshot
+from .plan import CONCERN_ALL
 
 Fetch: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Run a query and return all its rows."""
 
 BATCH: Final = 2_000
 """Events fetched at a time: some milliseconds of one transaction, and about a megabyte."""
+_ATTEMPTED: Final = "message, round, number, at, due, delay, status, error"
+"""In the order of `Attempted`."""
 _WINDOW: Final = 20_000
 """Positions searched at a time when only some kinds are asked for."""
 
-COLUMNS: Final = "id, at, kind, schema, subject, gateway, run, actor, body, private, salt, leaf, position"
+COLUMNS: Final = "id, at, kind, schema, subject, gateway, run, actor, body, private, salt, digest, leaf, position"
 """In the order of `Recorded`."""
+_COLUMNS_1: Final = COLUMNS.replace("digest", "x''")
+"""The same of a log of layout 1, which nobody could redact."""
+CONCERNS_ALL: Final = "(substr(kind, 1, 8) IN ('gateway.', 'webhook.') OR kind = 'log.restored')"
+"""What the index of `plan.CONCERN_ALL` holds; a query that uses it repeats this."""
+SPAN: Final = 1_000
+"""Positions in a row of the table `span`."""
 
 
 def log_id(fetch: Fetch, path: Path) -> str:
@@ -48,51 +57,60 @@ def head(fetch: Fetch) -> tuple[int, Micros]:
 
 
 def read(
-    fetch: Fetch, after: int, until: int | None, subject: str | None, kinds: Collection[str] | None
+    fetch: Fetch, layout: int, after: int, until: int | None, subject: str | None, kinds: Collection[str] | None
 ) -> Iterator[Recorded]:
-    """Yield events, as `Log.read` says."""
+    """Yield events of a log of some layout, as `Log.read` says."""
     newest = head(fetch)[0]
     last = newest if until is None else min(until, newest)
+    columns = COLUMNS if layout > 1 else _COLUMNS_1
     wanted = "" if kinds is None else f" AND kind IN ({', '.join('?' * len(kinds))})"
     values = () if kinds is None else tuple(kinds)
-    if subject is None:
-        return _by_window(fetch, max(after, 0), last, wanted, values)
-    if subject == "":
+    if subject:
+        source = "event INDEXED BY event_subject WHERE subject = ? AND subject <> ''"
+        return _by_index(fetch, max(after, 0), last, f"SELECT {columns} FROM {source}{wanted}", (subject, *values))
+    if subject is not None:
         # The index leaves these out; they are found as kinds are.
-        return _by_window(fetch, max(after, 0), last, f" AND subject = ''{wanted}", values)
-    return _by_subject(fetch, max(after, 0), last, subject, wanted, values)
+        wanted = f" AND subject = ''{wanted}"
+    if kinds is not None and CONCERN_ALL.issuperset(kinds) and layout > 1:
+        source = f"event INDEXED BY event_concerns_all WHERE {CONCERNS_ALL}"
+        return _by_index(fetch, max(after, 0), last, f"SELECT {columns} FROM {source}{wanted}", values)
+    return _by_window(fetch, max(after, 0), last, f"SELECT {columns} FROM event WHERE true{wanted}", values)
 
 
-def _by_window(fetch: Fetch, after: int, last: int, wanted: str, values: tuple[str, ...]) -> Iterator[Recorded]:
-    window = _WINDOW if wanted else BATCH
-    query = f"SELECT {COLUMNS} FROM event WHERE position > ? AND position <= ?{wanted} ORDER BY position"
+def _by_window(fetch: Fetch, after: int, last: int, query: str, values: tuple[str, ...]) -> Iterator[Recorded]:
+    """Yield what a query finds, looking at so many positions at a time."""
+    window = _WINDOW if values else BATCH
     while after < last:
         end = min(after + window, last)
-        yield from starmap(Recorded, fetch(query, (after, end, *values)))
+        found = fetch(f"{query} AND position > ? AND position <= ? ORDER BY position", (*values, after, end))
+        yield from starmap(Recorded, found)
         after = end
 
 
-def _by_subject(
-    fetch: Fetch, after: int, last: int, subject: str, wanted: str, values: tuple[str, ...]
-) -> Iterator[Recorded]:
-    query = (
-        f"SELECT {COLUMNS} FROM event INDEXED BY event_subject WHERE subject = ? AND subject <> '' "
-        f"AND position > ? AND position <= ?{wanted} ORDER BY position LIMIT {BATCH}"
-    )
+def _by_index(fetch: Fetch, after: int, last: int, query: str, values: tuple[str, ...]) -> Iterator[Recorded]:
+    """Yield what a query finds by an index in which positions rise, so many events at a time."""
+    query = f"{query} AND position > ? AND position <= ? ORDER BY position LIMIT {BATCH}"
     while after < last:
-        found = list(starmap(Recorded, fetch(query, (subject, after, last, *values))))
+        found = list(starmap(Recorded, fetch(query, (*values, after, last))))
         yield from found
         if len(found) < BATCH:
             return
         after = found[-1].position
 
 
-def position_at(fetch: Fetch, at: Micros) -> int:
+def position_at(fetch: Fetch, layout: int, at: Micros) -> int:
     """Return the last position whose time is at or before *at*.
 
-    Times need not rise with positions, so this looks from the end backwards.
+    Times need not rise with positions, so this looks from the end backwards: first at the spans, then into one.
     """
-    rows = fetch("SELECT position FROM event WHERE at <= ? ORDER BY position DESC LIMIT 1", (at,))
+    within, values = "", ()
+    if layout > 1:
+        spans = fetch("SELECT number FROM span WHERE earliest <= ? ORDER BY number DESC LIMIT 1", (at,))
+        if not spans:
+            return 0
+        first = spans[0][0] * SPAN
+        within, values = "position > ? AND position <= ? AND ", (first, first + SPAN)
+    rows = fetch(f"SELECT position FROM event WHERE {within}at <= ? ORDER BY position DESC LIMIT 1", (*values, at))
     return rows[0][0] if rows else 0
 
 
@@ -101,10 +119,17 @@ def beats(fetch: Fetch) -> dict[str, Beat]:
     return {row[0]: Beat(*row) for row in fetch("SELECT run, at, listened FROM beat", ())}
 
 
-def attempts(fetch: Fetch) -> dict[str, Attempted]:
-    """Return what is known of messages whose delivery failed, by message."""
-    rows = fetch("SELECT message, round, number, at, due, delay, status, error FROM attempt", ())
+def attempts(fetch: Fetch, layout: int) -> dict[str, Attempted]:
+    """Return the newest attempt at each message that has had no outcome since."""
+    waiting = "WHERE settled = 0 ORDER BY message, round, number" if layout > 1 else ""
+    rows = fetch(f"SELECT {_ATTEMPTED} FROM attempt {waiting}", ())
     return {row[0]: Attempted(*row) for row in rows}
+
+
+def attempts_at(fetch: Fetch, message: str) -> list[Attempted]:
+    """Return the failed attempts at a message, oldest first."""
+    query = f"SELECT {_ATTEMPTED} FROM attempt WHERE message = ? ORDER BY round, number"
+    return list(starmap(Attempted, fetch(query, (message,))))
 
 
 def snapshot(fetch: Fetch, name: str) -> Snapshot | None:
@@ -115,6 +140,9 @@ def snapshot(fetch: Fetch, name: str) -> Snapshot | None:
 
 class Reads(ABC):
     """What any log in SQLite can be asked, over its `fetch`: a base of the writer and of the reader."""
+
+    layout: int
+    """Of the file (`schema`). Only readers meet an older one than the newest: a writer has migrated it."""
 
     @abstractmethod
     def fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -128,16 +156,19 @@ class Reads(ABC):
         subject: str | None = None,
         kinds: Collection[str] | None = None,
     ) -> Iterator[Recorded]:
-        return read(self.fetch, after, until, subject, kinds)
+        return read(self.fetch, self.layout, after, until, subject, kinds)
 
     def position_at(self, at: Micros) -> int:
-        return position_at(self.fetch, at)
+        return position_at(self.fetch, self.layout, at)
 
     def beats(self) -> Mapping[str, Beat]:
         return beats(self.fetch)
 
     def attempts(self) -> Mapping[str, Attempted]:
-        return attempts(self.fetch)
+        return attempts(self.fetch, self.layout)
+
+    def attempts_at(self, message: str) -> Sequence[Attempted]:
+        return attempts_at(self.fetch, message)
 
     def snapshot(self, name: str) -> Snapshot | None:
         return snapshot(self.fetch, name)

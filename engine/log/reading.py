@@ -43,6 +43,7 @@ class LogReader(queries.Reads):
         self.way = ""
         """How the file is opened at present: `live`, `still` or `alone`."""
         self.log_id = ""
+        self.layout = 0
         self._connection: SqliteConnection | None = None
         self._stamp: _Stamp | None = None
         self._closed = False
@@ -142,10 +143,10 @@ class LogReader(queries.Reads):
     def _open_once(self) -> SqliteConnection:
         if not wal_of(self.path).exists():
             self.way = "still"
-            return _checked(connect(self.path, immutable="1"), self.path)
+            return self._checked(connect(self.path, immutable="1"))
         try:
             self.way = "live"
-            return _checked(connect(self.path, mode="ro"), self.path)
+            return self._checked(connect(self.path, mode="ro"))
         except SqliteError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF != _CANTOPEN:
                 raise
@@ -153,7 +154,21 @@ class LogReader(queries.Reads):
         connection = connect(self.path, mode="ro", vfs="unix-none")
         # Before the first look at the file: only then is the index kept in memory.
         connection.execute("PRAGMA locking_mode = exclusive")
-        return _checked(connection, self.path)
+        return self._checked(connection)
+
+    def _checked(self, connection: SqliteConnection) -> SqliteConnection:
+        """Return the connection, once it is sure that this is a log that we can read; close it otherwise."""
+        try:
+            ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+            ((self.layout,),) = connection.execute("PRAGMA user_version").fetchall()
+            check_application(application, self.path)
+            check_newer(self.layout, self.path)
+            connection.execute("PRAGMA trusted_schema = 0")
+            connection.execute("PRAGMA cell_size_check = 1")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -201,21 +216,6 @@ def _read_and_close(
         last = reader.position_at(moment) if moment is not None else until
         assert not isinstance(last, str)
         yield from reader.read(after, until=last, subject=subject, kinds=kinds)
-
-
-def _checked(connection: SqliteConnection, path: Path) -> SqliteConnection:
-    """Return the connection, once it is sure that this is a log that we can read; close it otherwise."""
-    try:
-        ((application,),) = connection.execute("PRAGMA application_id").fetchall()
-        ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
-        check_application(application, path)
-        check_newer(layout, path)
-        connection.execute("PRAGMA trusted_schema = 0")
-        connection.execute("PRAGMA cell_size_check = 1")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _stamp(path: Path) -> _Stamp:

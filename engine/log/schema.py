@@ -13,6 +13,7 @@ from sqlite_utils.db import Table
 
 from ..names import new_id
 from .driver import APPLICATION_ID, LAYOUT, SqliteConnection
+from .queries import CONCERNS_ALL, SPAN
 
 _migrations: Final = Migrations("stationkeeper.log")
 
@@ -33,7 +34,14 @@ def migrate(connection: SqliteConnection, *, at: int) -> None:
             connection.execute("ROLLBACK")
 
 
-def _create(database: Database, table: str, columns: dict[str, type], *, pk: str, null: tuple[str, ...] = ()) -> None:
+def _create(
+    database: Database,
+    table: str,
+    columns: dict[str, type],
+    *,
+    pk: str | tuple[str, ...],
+    null: tuple[str, ...] = (),
+) -> None:
     required = [column for column in columns if column not in null and column != pk]
     Table(database, table).create(columns, pk=pk, not_null=required, strict=True)
 
@@ -86,3 +94,39 @@ def _first_layout(database: Database) -> None:
         database, "snapshot", {"name": str, "version": int, "position": int, "leaf": bytes, "state": bytes}, pk="name"
     )
     _create(database, "meta", {"key": str, "value": str}, pk="key")
+
+
+@_migrations(name="2 redaction, times, attempts")
+def _second_layout(database: Database) -> None:
+    connection = database.conn
+    # What is left of private parts that were erased, so that the leaf can still be computed.
+    connection.execute("ALTER TABLE event ADD COLUMN digest BLOB NOT NULL DEFAULT x''")
+    connection.execute(f"CREATE INDEX event_concerns_all ON event (position) WHERE {CONCERNS_ALL}")
+    # The earliest time of each thousand positions: "as of a time" looks at these instead of at every event.
+    _create(database, "span", {"number": int, "earliest": int}, pk="number")
+    connection.execute(
+        f"INSERT INTO span (number, earliest) SELECT (position - 1) / {SPAN}, min(at) FROM event GROUP BY 1"
+    )
+    # Every attempt is kept, for a while, instead of the newest alone.
+    connection.execute("ALTER TABLE attempt RENAME TO newest_attempt")
+    _create(
+        database,
+        "attempt",
+        {
+            "message": str,
+            "round": int,
+            "number": int,
+            "at": int,
+            "due": int,
+            "delay": float,
+            "status": int,
+            "error": str,
+            "settled": int,
+        },
+        pk=("message", "round", "number"),
+        null=("status",),
+    )
+    connection.execute("CREATE INDEX attempt_at ON attempt (at)")
+    columns = "message, round, number, at, due, delay, status, error"
+    connection.execute(f"INSERT INTO attempt ({columns}, settled) SELECT {columns}, 0 FROM newest_attempt")
+    connection.execute("DROP TABLE newest_attempt")

@@ -25,8 +25,9 @@ from msgspec.structs import astuple
 from ..entry import Beat, Entry
 from ..errors import LogDamaged, LogError, LogUnavailable
 from ..events import Micros
-from . import Attempted, Snapshot, queries
+from . import ATTEMPTS_KEPT, Attempted, Snapshot, queries
 from .driver import (
+    LAYOUT,
     IntegrityError,
     SqliteConnection,
     SqliteError,
@@ -46,12 +47,18 @@ __all__ = ["SqliteLog", "log_path", "open_log"]
 CHECKPOINT_PAGES: Final = 4_000
 """Pages written to the WAL between checkpoints: about 16 MB, some 20 ms of copying."""
 
-_INSERT: Final = f"INSERT INTO event ({queries.COLUMNS}) VALUES ({', '.join('?' * 13)})"
+_INSERT: Final = f"INSERT INTO event ({queries.COLUMNS}) VALUES ({', '.join('?' * 14)})"
 _FIELDS: Final = len(Entry.__struct_fields__)
+_SPAN: Final = (
+    "INSERT INTO span (number, earliest) VALUES (?, ?) "
+    "ON CONFLICT (number) DO UPDATE SET earliest = min(earliest, excluded.earliest)"
+)
 
 
 class SqliteLog(queries.Reads):
     """A log in a SQLite file. It implements `Log`; one thread at a time may use it."""
+
+    layout = LAYOUT
 
     def __init__(self, path: Path, lock: WriterLock) -> None:
         """Made by `open`."""
@@ -177,17 +184,20 @@ class SqliteLog(queries.Reads):
             connection.execute(
                 "UPDATE head SET position = ?, latest_at = ? WHERE one = 1", (position + len(fresh), newest)
             )
+            connection.executemany(_SPAN, _spans(fresh, position))
         if beat is not None:
             connection.execute("INSERT OR REPLACE INTO beat (run, at, listened) VALUES (?, ?, ?)", astuple(beat))
         if attempts:
             connection.executemany(
-                "INSERT OR REPLACE INTO attempt (message, round, number, at, due, delay, status, error) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO attempt (message, round, number, at, due, delay, status, error, settled) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
                 [astuple(attempt) for attempt in attempts],
             )
         settled = messages_settled(fresh)
         if settled:
-            connection.executemany("DELETE FROM attempt WHERE message = ?", [(message,) for message in settled])
+            connection.executemany(
+                "UPDATE attempt SET settled = 1 WHERE message = ?", [(message,) for message in settled]
+            )
 
     def _commit(self, connection: SqliteConnection, fresh: Sequence[Entry]) -> None:
         connection.execute("COMMIT")
@@ -204,6 +214,7 @@ class SqliteLog(queries.Reads):
                 "INSERT OR REPLACE INTO snapshot (name, version, position, leaf, state) VALUES (?, ?, ?, ?, ?)",
                 [astuple(snapshot) for snapshot in snapshots],
             )
+            self._prune(connection)
             connection.execute("COMMIT")
             self._pages += 5 + sum(len(snapshot.state) for snapshot in snapshots) // 4096
         except SqliteError as error:
@@ -211,6 +222,11 @@ class SqliteLog(queries.Reads):
         finally:
             if connection.in_transaction:
                 self._roll_back(connection)
+
+    def _prune(self, connection: SqliteConnection) -> None:
+        """Let telemetry go that nobody needs any more, so that it does not grow for ever."""
+        connection.execute("DELETE FROM attempt WHERE at < ?", (self._head[1] - ATTEMPTS_KEPT,))
+        connection.execute("DELETE FROM beat WHERE run IN (SELECT run FROM ended)")
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -298,6 +314,18 @@ class SqliteLog(queries.Reads):
 
 open_log: Final = SqliteLog.open
 """Open a log for writing, and make it if there is none."""
+
+
+def _spans(fresh: Sequence[Entry], head: int) -> list[tuple[int, Micros]]:
+    """Return the spans of positions that new entries fall into, each with the earliest time among them."""
+    spans: list[tuple[int, Micros]] = []
+    begin = 0
+    while begin < len(fresh):
+        number = (head + begin) // queries.SPAN
+        end = min((number + 1) * queries.SPAN - head, len(fresh))
+        spans.append((number, min(entry.at for entry in fresh[begin:end])))
+        begin = end
+    return spans
 
 
 def _ended(connection: SqliteConnection, entries: Sequence[Entry]) -> set[str]:

@@ -247,6 +247,17 @@ class LogConformance(ABC):
 
         assert log.attempts() == {"m1": some_attempt("m1", number=2)}
 
+    def test_every_attempt_is_remembered_also_after_the_outcome(self, log: Log) -> None:
+        again = Attempted("m", 1, 1, 9, 10, 1.0, None, "timeout")
+        log.append([], attempts=[some_attempt("m")])
+        log.append([], attempts=[some_attempt("m", number=2), some_attempt("other")])
+        log.append([some_entry("no", _parked("m"))])
+        log.append([], attempts=[again])
+
+        assert list(log.attempts_at("m")) == [some_attempt("m"), some_attempt("m", number=2), again]
+        assert log.attempts() == {"m": again, "other": some_attempt("other")}
+        assert list(log.attempts_at("nobody's")) == []
+
     def test_an_attempt_may_have_had_no_answer(self, log: Log) -> None:
         attempt = Attempted("m", 3, 1, 1, 2, 0.25, None, "connection refused")
         log.append([], attempts=[attempt])
@@ -268,6 +279,14 @@ class LogConformance(ABC):
         log.append([some_entry(str(at), at=at) for at in (10, 20, 15, 30)])
 
         assert [log.position_at(at) for at in (9, 10, 14, 15, 20, 29, 30, 99)] == [0, 1, 1, 3, 3, 3, 4, 4]
+
+    def test_a_time_is_found_among_thousands(self, log: Log) -> None:
+        ats = [n * 10 for n in range(2_500)]
+        ats[2_100] = 5  # an event of long ago that was written late
+        log.append([some_entry(str(n), at=at) for n, at in enumerate(ats)])
+
+        assert [log.position_at(at) for at in (0, 9, 15_000, 20_990, 99_999)] == [1, 2_101, 2_101, 2_101, 2_500]
+        assert log.position_at(21_010) == 2_102
 
     def test_the_newest_time_need_not_be_the_last(self, log: Log) -> None:
         log.append([some_entry("a", at=30), some_entry("b", at=20)])

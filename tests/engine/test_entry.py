@@ -42,7 +42,7 @@ def test_the_leaf_is_what_the_rule_says(
 ) -> None:
     id, kind, subject, gateway, run, actor = texts
     salt = b"0123456789abcdef" if private else b""
-    entry = Entry(id, numbers[0], kind, numbers[1], subject, gateway, run, actor, body, private, salt, b"")
+    entry = Entry(id, numbers[0], kind, numbers[1], subject, gateway, run, actor, body, private, salt, b"", b"")
 
     assert leaf(entry).hex() == plain_leaf(entry)
 

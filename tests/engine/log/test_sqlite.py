@@ -67,7 +67,7 @@ def test_the_table_has_a_column_for_each_part_of_the_envelope(log: SqliteLog, pa
     log.close()
 
     columns = [row[1] for row in ask(path, "PRAGMA table_info(event)")]
-    envelope = "position id at kind schema subject gateway run actor body private salt leaf"
+    envelope = "position id at kind schema subject gateway run actor body private salt leaf digest"
     assert columns == envelope.split()
     strict = ask(path, "SELECT name FROM pragma_table_list WHERE strict = 0 AND name NOT LIKE '%sqlite%'")
     assert strict == []
