@@ -20,7 +20,7 @@ from .fold import Fold, Projection
 from .log import Log
 from .log.reading import open_reader
 from .log.secrets import MemorySecrets, Secrets
-from .names import new_id
+from .names import Entropy, new_id
 from .sending import Owing
 from .settings import EngineSettings
 from .stations import Busy
@@ -46,10 +46,13 @@ class Engine:
         mute: bool,
         inline: bool,
         log_path: Path | None,
+        entropy: Entropy,
     ) -> None:
         self.gateway = gateway
         self.settings = settings
         self.clock = clock
+        self.entropy = entropy
+        """Where what is random in ids comes from."""
         self.secrets = secrets
         """Signing secrets and credentials by id; never in the log."""
         self.log_path = log_path
@@ -190,13 +193,14 @@ class Engine:
         at = self.times.now() if at is None else at
         return seal(
             event,
-            id=id or new_id(at),
+            id=id or new_id(at, self.entropy),
             at=at,
             subject=subject,
             gateway=self.gateway,
             run=self.run,
             actor=actor,
             private=private,
+            entropy=self.entropy,
         )
 
     def submit(self, entries: Sequence[Entry], *, required: bool = False) -> Ticket:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from base64 import b32hexencode
+from collections.abc import Callable
 from secrets import token_bytes
+from typing import TypeAlias
 
 from .events import Micros
 
 
-def new_id(at: Micros) -> str:
+Entropy: TypeAlias = Callable[[int], bytes]
+"""Where so many random bytes come from: the machine, or a seed where a run is to be played again to the byte."""
+
+
+def new_id(at: Micros, entropy: Entropy = token_bytes) -> str:
     """Draw an id that sorts by time: 26 characters of base32hex, milliseconds first (as in UUIDv7, RFC 9562, 5.7)."""
-    return b32hexencode((at // 1000).to_bytes(6, "big") + token_bytes(10)).decode().rstrip("=").lower()
+    return b32hexencode((at // 1000).to_bytes(6, "big") + entropy(10)).decode().rstrip("=").lower()
 
 
 def connection_name(run: str, n: int) -> str:

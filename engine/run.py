@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any, cast
 
 import trio
@@ -37,7 +38,7 @@ from .log import Log
 from .log.secrets import MemorySecrets, Secrets, open_secrets
 from .log.sqlite import log_path, open_log
 from .loops import each_second, keep_snapshot, keep_snapshots, watch
-from .names import lapsed_id, lost_id, new_id
+from .names import Entropy, lapsed_id, lost_id, new_id
 from .runs import runs
 from .sending import Owed, Sender
 from .settings import EngineSettings
@@ -66,6 +67,7 @@ async def open_engine(
     mute: bool = False,
     adopt: bool = False,
     accept_clock: bool = False,
+    entropy: Entropy = token_bytes,
 ) -> AsyncGenerator[Engine]:
     """Run a gateway on a log for as long as the block lasts; leaving the block shuts it down in order.
 
@@ -81,6 +83,7 @@ async def open_engine(
         mute: send no webhooks.
         adopt: take up a log that came without its secrets file, and speak for it from now on.
         accept_clock: start though the wall clock stands behind the log.
+        entropy: where random bytes come from, if not from the machine; for simulations that can be played again.
 
     Raises:
         LogError: the log cannot be used; see `errors`.
@@ -103,6 +106,7 @@ async def open_engine(
             mute=mute,
             inline=inline,
             log_path=path,
+            entropy=entropy,
         )
         _check_clock(engine, accept=accept_clock)
         async with _edges(stations, sender) as engine.urls, _running(engine, stations, sender):
@@ -261,6 +265,7 @@ def _deliveries(engine: Engine, outbox: Projection[Any, Any], sender: Sender) ->
         settings=engine.settings,
         attempts=engine.log.attempts(),
         mute=engine.mute,
+        entropy=engine.entropy,
     )
 
 
@@ -271,7 +276,7 @@ async def _begin(engine: Engine) -> None:
     """
     settings, liveness = engine.settings, engine.settings.liveness
     at = engine.now()
-    run = new_id(at)
+    run = new_id(at, engine.entropy)
     started = GatewayStarted(
         public_url=engine.urls[0] if engine.urls else "",
         ping_interval=liveness.ping_interval,

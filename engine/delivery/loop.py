@@ -19,6 +19,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from secrets import token_bytes
 from typing import Any, Final, Protocol
 
 import trio
@@ -29,7 +30,7 @@ from ..entry import Recorded
 from ..errors import Conflict, LogError, LogUnavailable
 from ..events import Event, Micros, WebhookDisabled
 from ..log import Attempted
-from ..names import new_id
+from ..names import Entropy, new_id
 from ..sending import Answer, Attempt, Destination, Owed, Owing, Sender
 from ..settings import EngineSettings
 from .health import Health, Seen
@@ -75,6 +76,7 @@ class Deliveries:
     _attempts: Mapping[str, Attempted] = field(alias="attempts", kw_only=True, factory=dict[str, Attempted])
     """What the log knows of failed attempts (`Log.attempts`)."""
     _mute: bool = field(alias="mute", kw_only=True, default=False)
+    _entropy: Entropy = field(alias="entropy", kw_only=True, default=token_bytes)
 
     tally: Counter[str] = field(init=False, factory=Counter[str])
     """Since this process began: `attempts`, of which `succeeded`, `failed`, `parked`; webhooks `disabled`; attempts not
@@ -335,7 +337,7 @@ class Deliveries:
 
     async def _record(self, event: Event, *, subject: str, wanted: Callable[[], bool] = lambda: True) -> bool:
         """Record an outcome, however long the log cannot be written; return whether it was *wanted* so long."""
-        id = new_id(self._now())
+        id = new_id(self._now(), self._entropy)
         while wanted():
             try:
                 await self._record_event(event, subject=subject, id=id)

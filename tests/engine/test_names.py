@@ -46,3 +46,7 @@ def test_computed_ids_are_written_down_for_ever() -> None:
         names.opened_id("r-1"), names.timed_out_id("r-1"), names.closed_id("r-1"), names.lost_id("r"),
         names.lapsed_id("r"), names.settled_id("CP-7", 12),
     ] == ["r-1:opened", "r-1:timed_out", "r-1:closed", "r:lost", "r:lapsed", "CP-7:12:settled"]  # fmt: skip
+
+
+def test_what_is_random_in_an_id_can_come_from_a_seed() -> None:
+    assert names.new_id(5, bytes) == names.new_id(5, bytes) != names.new_id(5)
