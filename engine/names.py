@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 from .events import Micros
 
-
 Entropy: TypeAlias = Callable[[int], bytes]
 """Where so many random bytes come from: the machine, or a seed where a run is to be played again to the byte."""
 
