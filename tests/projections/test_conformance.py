@@ -1,4 +1,4 @@
-"""All five projections, before the public suite that judges any projection."""
+"""All projections, before the public suite that judges any projection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from strategies import arbitrary_histories, histories, legal_histories
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Projection, fold
 from stationkeeper.engine.testing.projections import check_elsewhere, check_projection, check_pure
-from stationkeeper.projections import outbox, presence, registry, settling, webhooks
+from stationkeeper.projections import outbox, presence, registry, sessions, settling, webhooks
 
-ALL = pytest.mark.parametrize("projection", [presence, registry, webhooks, outbox, settling], ids=lambda p: p.name)
+ALL = pytest.mark.parametrize(
+    "projection", [presence, registry, webhooks, outbox, settling, sessions], ids=lambda p: p.name
+)
 
 
 def cuts(history: list[Recorded]) -> st.SearchStrategy[set[int]]:
