@@ -60,7 +60,7 @@ _REMEDIES: Final = {
     _READONLY: "it cannot be written; check the rights of the file and its folder, and how the file system is mounted",
     _IOERR: "the disk failed, or may hold no more; check the disk, its limits and the system's messages",
     _FULL: "the disk is full, or the file may not grow; free some space",
-    _CANTOPEN: "it cannot be opened; check the rights of the file and its folder",
+    _CANTOPEN: "it cannot be opened; check the rights of the file and its folder, and how many files may be open",
 }
 
 

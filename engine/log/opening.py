@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -64,13 +65,12 @@ def check_kind(path: Path) -> None:
     Raises:
         LogForeign: it is something else.
     """
-    connection = connect(path, mode="ro") if wal_of(path).exists() else connect(path, immutable="1")
+    options = {"mode": "ro"} if wal_of(path).exists() else {"immutable": "1"}
     try:
-        ((found,),) = connection.execute("PRAGMA application_id").fetchall()
+        with closing(connect(path, **options)) as connection:
+            ((found,),) = connection.execute("PRAGMA application_id").fetchall()
     except SqliteError as error:
         raise explain(error, path) from error
-    finally:
-        connection.close()
     check_application(found, path)
 
 

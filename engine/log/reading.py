@@ -5,7 +5,7 @@ Theory of operation. How a file is opened depends on what stands beside it:
 `live`   a `-wal` is there: a daemon runs, or did until it crashed. SQLite opens with `mode=ro` and shares the
          daemon's `-shm`, or makes one, which is no part of the log.
 `still`  no `-wal`: all is in the file. `mode=ro` would make a `-wal`; `immutable=1` makes nothing and takes no locks.
-`alone`  a `-wal` is there but no `-shm` can be made, as on read-only media. Through the VFS that takes no locks,
+`alone`  a `-wal` is there but no `-shm` may be made, as on read-only media. Through the VFS that takes no locks,
          SQLite keeps its index of the `-wal` in memory.
 
 The last two rest on nobody writing meanwhile, so after each batch the files are looked at: if they changed, the batch
@@ -15,6 +15,7 @@ is thrown away and read again through a connection opened anew. No transaction i
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -148,7 +149,7 @@ class LogReader(queries.Reads):
             self.way = "live"
             return self._checked(connect(self.path, mode="ro"))
         except SqliteError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF != _CANTOPEN:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != _CANTOPEN or not _is_out_of_writers_reach(self.path):
                 raise
         self.way = "alone"
         connection = connect(self.path, mode="ro", vfs="unix-none")
@@ -216,6 +217,18 @@ def _read_and_close(
         last = reader.position_at(moment) if moment is not None else until
         assert not isinstance(last, str)
         yield from reader.read(after, until=last, subject=subject, kinds=kinds)
+
+
+def _is_out_of_writers_reach(path: Path) -> bool:
+    """Return whether no `-shm` can be read or made for lack of rights, so that nobody with ours can be writing.
+
+    Whatever else stood in the way (no descriptor, a failing disk) must not lead to a connection without locks: in the
+    writer's own process its close would drop the writer's locks, as POSIX has it, and the next tool that looks at the
+    log would take itself for the last one and remove the `-wal` under the writer.
+    """
+    shm = path.with_name(path.name + "-shm")
+    target, rights = (shm, os.R_OK) if shm.exists() else (path.parent, os.W_OK | os.X_OK)
+    return not os.access(target, rights, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _stamp(path: Path) -> _Stamp:

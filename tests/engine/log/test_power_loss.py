@@ -13,13 +13,13 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pytest
+from faulting import compiled, folder_in_memory
 
 from stationkeeper.engine.entry import leaf
 from stationkeeper.engine.log.reading import read_log
@@ -120,24 +120,13 @@ class Disk:
 
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        if os.environ.get("CI"):
-            pytest.fail("this test must run in CI: install gcc")
-        pytest.skip("install gcc on Linux to try what a power loss leaves behind")
-    library = tmp_path_factory.mktemp("recorder") / "recorder.so"
-    source = Path(__file__).with_name("recorder.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl", "-pthread"], check=True)
-    return library
+    return compiled("recorder", tmp_path_factory.mktemp("recorder"))
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder in memory, where there is one: thousands of logs are opened, and syncing them is not the point."""
-    memory = Path("/dev/shm")
-    made = Path(tempfile.mkdtemp(prefix="power-", dir=memory if memory.is_dir() else None)).resolve()
-    yield made
-    shutil.rmtree(made)
+    with folder_in_memory() as folder:
+        yield folder
 
 
 def run(recorder: Path, folder: Path, *, synchronous: int) -> list[Record]:
