@@ -17,6 +17,7 @@ from .entry import Beat, Entry, Recorded
 from .errors import LogUnavailable
 from .events import Cause, Event, Micros
 from .fold import Fold, Projection
+from .ledger.keeper import Ledger
 from .log import Log
 from .log.reading import open_reader
 from .log.secrets import MemorySecrets, Secrets
@@ -46,6 +47,7 @@ class Engine:
         mute: bool,
         inline: bool,
         log_path: Path | None,
+        ledger: Ledger | None,
         entropy: Entropy,
     ) -> None:
         self.gateway = gateway
@@ -57,6 +59,8 @@ class Engine:
         """Signing secrets and credentials by id; never in the log."""
         self.log_path = log_path
         """Where the log's file is; none for a log in memory."""
+        self.ledger = ledger
+        """The tree of the log and its checkpoints; none for a log in memory."""
         self.mute = mute or self.copied
         """Whether webhooks are held back: asked for, or the log is a copy that nobody adopted."""
         self.run = ""
@@ -79,6 +83,8 @@ class Engine:
         """The log that this gateway writes: the committer's alone while it runs."""
         self.fold = fold
         self.times = EventClock(clock)
+        self.inline = inline
+        """Whether the disk is used in the loop's own thread, as virtual time needs it."""
         self.publisher = Publisher()
         self.committer = Committer(log, inline=inline, committed=self._committed, beat=self._beat)
         self.doorway = Doorway(self, settings, clock, self.times, self.tally)
@@ -93,8 +99,9 @@ class Engine:
 
     @property
     def copied(self) -> bool:
-        """Whether the log came without its secrets file, and nobody adopted it: nothing is to be sent in its name."""
-        return self.log_path is not None and isinstance(self.secrets, MemorySecrets)
+        """Whether the log came without its secrets file, or out of a backup, and nobody adopted it: nothing is to be
+        sent in its name."""
+        return self.log_path is not None and (isinstance(self.secrets, MemorySecrets) or self.secrets.held)
 
     @property
     def ready(self) -> bool:
@@ -225,6 +232,8 @@ class Engine:
 
     def _committed(self, events: Sequence[Recorded]) -> None:
         outbox = self.outbox
+        if self.ledger is not None:
+            self.ledger.extend(events)
         for recorded in events:
             below = self.fold.advance(recorded)
             self.doorway.committed(recorded)

@@ -9,6 +9,7 @@ The tree:
     │   ├── LogForeign           it is not a Stationkeeper log
     │   ├── LogNewer             a newer release wrote it
     │   ├── LogDamaged           its content contradicts itself
+    │   │   └── LogContradicted  its content contradicts a checkpoint that was kept outside
     │   ├── LogUnavailable       it cannot be written for now: full disk, I/O error, locked file
     │   ├── SecretsExposed       others may read the secrets beside it
     │   ├── Conflict             the same event id with other bytes
@@ -49,6 +50,10 @@ class LogNewer(LogError):
 
 class LogDamaged(LogError):
     """What the log holds contradicts itself. Keep the file, and restore from a backup."""
+
+
+class LogContradicted(LogDamaged):
+    """The log is not the one that its newest outside checkpoint speaks of: it was cut, rolled back or changed."""
 
 
 class LogUnavailable(LogError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 
 import trio
 
@@ -22,6 +23,10 @@ STALL = 5.0
 """Seconds without a look at anybody after which we say that we did not watch."""
 BEAT = 5
 """Seconds after which a run leaves word that it lives, if nothing else was written."""
+CHECKPOINT_DELAY = 0.8
+"""Seconds that a commit may wait for a checkpoint that speaks of it, so that with the writing it is within one."""
+CHECKPOINT_EVENTS = 1_000
+"""Events that are not waited for any longer."""
 BREATH = 256
 """Stations pinged or timed out at one go: some 5 ms, then everybody else gets a turn."""
 
@@ -86,6 +91,39 @@ def _note(engine: Engine, event: Event, id: str = "") -> None:
         engine.submit([engine.seal(event, id=id)], required=True)
 
 
+async def keep_checkpoints(engine: Engine) -> None:
+    """Vouch outside the log for what was committed, at most a second or a thousand events later."""
+    ledger = engine.ledger
+    if ledger is None or ledger.key is None:
+        return
+    while True:
+        await engine.beyond(ledger.protected)
+        with trio.move_on_after(CHECKPOINT_DELAY):
+            await engine.beyond(ledger.protected + CHECKPOINT_EVENTS - 1)
+        if not await keep_checkpoint(engine):
+            await trio.sleep(CHECKPOINT_DELAY)
+
+
+async def keep_checkpoint(engine: Engine) -> bool:
+    """Write a checkpoint of all that is committed outside the log; return whether that went well."""
+    ledger = engine.ledger
+    if ledger is None or ledger.key is None or ledger.protected == ledger.size:
+        return True
+    write = partial(ledger.protect, *ledger.note())
+    try:
+        if engine.inline:
+            write()
+        else:
+            # In a thread that nobody else can hold up, however many work at other things.
+            await trio.to_thread.run_sync(write, limiter=trio.CapacityLimiter(1))
+    except LogUnavailable as error:
+        if not ledger.failures:
+            _LOG.error("the log goes on, but is not protected beyond position %d: %s", ledger.protected, error)
+        ledger.failures += 1
+        return False
+    return True
+
+
 async def keep_snapshots(engine: Engine) -> None:
     """Keep snapshots now and then, when there is news."""
     kept = engine.position
@@ -99,6 +137,10 @@ async def keep_snapshots(engine: Engine) -> None:
 async def keep_snapshot(engine: Engine) -> None:
     """Write the states down as of now, so that the next start need not fold the whole log."""
     snapshots = take(engine.fold)
+    if engine.ledger is not None:
+        snapshots.append(engine.ledger.snapshot())
+        # A tree that is newer than the checkpoint that it must agree with would be of no use.
+        await keep_checkpoint(engine)
 
     def keep(log: Log) -> None:
         log.keep_snapshots(snapshots)

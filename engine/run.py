@@ -3,7 +3,7 @@
     start     log open and folded -> transports bound -> [lost ..., started] durable and folded -> accept
     while     commit -> fold -> publish -> wake; watch the connections; count the grace; deliver; keep snapshots
     shutdown  accept no more -> close each connection, durably -> deliveries in flight -> `gateway.stopped`, the run's
-              last event -> snapshot, close, unlock; all inside `shutdown_timeout`
+              last event -> outside checkpoint, snapshot, close, unlock; all inside `shutdown_timeout`
 
 What did not become durable did not happen, and nobody was told: a crash needs no code of its own.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import platform
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_bytes
@@ -34,10 +35,11 @@ from .events import (
     GatewayStopped,
 )
 from .fold import Fold, Projection
+from .ledger.keeper import Ledger, open_ledger
 from .log import Log
 from .log.secrets import MemorySecrets, Secrets, open_secrets
-from .log.sqlite import log_path, open_log
-from .loops import each_second, keep_snapshot, keep_snapshots, watch
+from .log.sqlite import SqliteLog, log_path, open_log
+from .loops import each_second, keep_checkpoint, keep_checkpoints, keep_snapshot, keep_snapshots, watch
 from .names import Entropy, lapsed_id, lost_id, new_id
 from .runs import runs
 from .sending import Owed, Sender
@@ -96,6 +98,7 @@ async def open_engine(
     sender = next((transport for transport in transports if isinstance(transport, Sender)), None)
     kept, secrets, path = _open_kept(log, secrets, adopt)
     try:
+        ledger = None if path is None else await _ledger(kept, path, secrets, inline=inline)
         engine = Engine(
             kept,
             await _folded(kept, projections),
@@ -106,6 +109,7 @@ async def open_engine(
             mute=mute,
             inline=inline,
             log_path=path,
+            ledger=ledger,
             entropy=entropy,
         )
         _check_clock(engine, accept=accept_clock)
@@ -145,6 +149,13 @@ def _open_kept(log: str | Path | Log, secrets: Secrets | None, adopt: bool) -> t
         kept.close()
         raise
     return kept, found or MemorySecrets(), path
+
+
+async def _ledger(log: Log, path: Path, secrets: Secrets, *, inline: bool) -> Ledger:
+    """Return the log's ledger, once it agrees with the checkpoint outside; elsewhere meanwhile, as that may be long."""
+    assert isinstance(log, SqliteLog)
+    work = partial(open_ledger, log, path, log.log_id, secrets)
+    return work() if inline else await trio.to_thread.run_sync(work)
 
 
 async def _folded(log: Log, projections: Iterable[Projection[Any, Any]]) -> Fold:
@@ -224,11 +235,12 @@ async def _running(engine: Engine, stations: Sequence[StationTransport], sender:
             if sender is not None and engine.outbox is not None:
                 engine.deliveries = _deliveries(engine, engine.outbox, sender)
             await _begin(engine)
+            await keep_checkpoint(engine)
             for transport in stations:
                 await needed.start(transport.serve, engine.doorway)
             if engine.deliveries is not None:
                 await needed.start(engine.deliveries.run)
-            for loop in (watch, each_second, keep_snapshots):
+            for loop in (watch, each_second, keep_checkpoints, keep_snapshots):
                 await loops.start(loop, engine)
             yield
         finally:

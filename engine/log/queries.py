@@ -103,7 +103,8 @@ def position_at(fetch: Fetch, layout: int, at: Micros) -> int:
 
     Times need not rise with positions, so this looks from the end backwards: first at the spans, then into one.
     """
-    within, values = "", ()
+    within = ""
+    values: tuple[int, ...] = ()
     if layout > 1:
         spans = fetch("SELECT number FROM span WHERE earliest <= ? ORDER BY number DESC LIMIT 1", (at,))
         if not spans:

@@ -38,6 +38,11 @@ _PRAGMAS: Final[dict[str, str | int]] = {
 class Secrets(Protocol):
     """Secrets by id. Every change is durable when the call returns."""
 
+    @property
+    def held(self) -> bool:
+        """Whether they came out of a backup, and nobody has adopted the log since: nothing is to be sent with them."""
+        ...
+
     def keep(self, id: str, secret: bytes) -> None:
         """Keep a secret under an id, in place of an older one."""
         ...
@@ -63,6 +68,7 @@ class MemorySecrets:
     """Secrets that are gone with the process, for tests, examples and logs in memory."""
 
     def __init__(self) -> None:
+        self.held = False
         self._secrets: dict[str, bytes] = {}
 
     def keep(self, id: str, secret: bytes) -> None:
@@ -93,6 +99,8 @@ class SecretsFile:
         self._turn = Lock()
         self._connection: SqliteConnection | None = connection
         self._secrets: dict[str, bytes] = dict(self._run("SELECT id, secret FROM secret"))
+        self.held = bool(self._run("SELECT 1 FROM meta WHERE key = 'held'"))
+        """Whether they came out of a backup, and nobody has adopted the log since."""
 
     def keep(self, id: str, secret: bytes) -> None:
         with self._turn:
@@ -112,6 +120,12 @@ class SecretsFile:
         self._check_open()
         # One step of the interpreter, so that no thread changes the dictionary half way.
         return frozenset(self._secrets.copy())
+
+    def hold(self) -> None:
+        """Let nothing be sent with these secrets until somebody adopts the log."""
+        with self._turn:
+            self._run("INSERT OR REPLACE INTO meta (key, value) VALUES ('held', '')")
+            self.held = True
 
     def pragma(self, name: str) -> str | int:
         """Return how SQLite is set for this file."""
@@ -147,8 +161,9 @@ def secrets_path(log: Path) -> Path:
 def open_secrets(log: Path, log_id: str, *, create: bool) -> SecretsFile | None:
     """Open the secrets of a log; whoever calls this holds the log's lock.
 
-    With *create* a missing file is made, and one that belonged to another log is taken over: for a new log, or for
-    a copy that is to speak from now on. Without it, None tells that the log is a copy: it must send nothing.
+    With *create* a missing file is made, one that belonged to another log is taken over, and one that was held speaks
+    again: for a new log, or for a copy that is to speak from now on. Without it, None tells that the log is a copy: it
+    must send nothing.
 
     Raises:
         SecretsExposed: others than the owner may read the file.
@@ -219,6 +234,7 @@ def _prepare(connection: SqliteConnection, path: Path, log_id: str, *, create: b
         _fill(connection)
     if create:
         connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('log', ?)", (log_id,))
+        connection.execute("DELETE FROM meta WHERE key = 'held'")
     rows = connection.execute("SELECT value FROM meta WHERE key = 'log'").fetchall()
     return rows[0][0] if rows else ""
 
