@@ -7,6 +7,7 @@
 #   make wheel   build the distribution, and try it in a fresh environment outside this folder
 #   make bench   the benchmarks, with their targets
 #   make soak    the tests with many more examples and rounds
+#   make mutants which small changes of the code no test notices
 #   make clean   remove .venv and whatever was built
 #
 # Another Python: make PYTHON=/usr/bin/python3.12 test. One test: make test ARGS='tests/engine/test_fold.py -k order'.
@@ -18,7 +19,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
 ROOMS  := engine projections transports daemon
 
-.PHONY: demo test check lint docs wheel bench soak clean
+.PHONY: demo test check lint docs wheel bench soak mutants clean
 .DELETE_ON_ERROR:
 
 # make ends with 130 when it sees Ctrl-C, whatever its recipe does about it; the verdict's code is the command's own.
@@ -52,6 +53,9 @@ bench: $(VENV)/.test
 
 soak: $(VENV)/.test
 	SOAK=1 $(BIN)/python -m pytest --hypothesis-profile=soak $(ARGS)
+
+mutants: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 # Each extra is installed again whenever the dependencies may have changed.
 $(VENV)/.%: setup.cfg pyproject.toml | $(BIN)/python

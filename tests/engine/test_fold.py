@@ -76,6 +76,12 @@ def test_a_projection_sees_the_states_and_changes_below_it_after_the_event() -> 
     assert seen == [(["e1"], ("e1",)), (["e1"], ())]
 
 
+def test_a_fold_of_nothing_stands_before_the_first_position() -> None:
+    folding = Fold([removals])
+
+    assert (folding.position, folding.leaf) == (0, b"")
+
+
 def test_a_fold_knows_its_position_and_leaf_and_resumes_there() -> None:
     first, second = record(e.StationRemoved(), 1), record(e.StationRemoved(), 2)
     folding = Fold([removals])
@@ -113,6 +119,13 @@ def test_a_newer_schema_of_a_folded_kind_stops_the_fold_and_names_the_release() 
 
     with pytest.raises(NewerSchema, match=r"position 2 is a station\.removed of schema 2, which 0\.1 wrote.*upgrade"):
         fold(starts, [*history, newer])
+
+
+def test_where_no_release_is_known_the_stop_says_what_is_needed_all_the_same() -> None:
+    newer = msgspec.structs.replace(record(e.StationRemoved(), 2, run="r1"), schema=2)
+
+    with pytest.raises(NewerSchema, match=r"schema 2, which a newer release wrote.*removals needs it: upgrade"):
+        fold(removals, [newer])
 
 
 def test_a_newer_schema_of_another_kind_passes_by() -> None:

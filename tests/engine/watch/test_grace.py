@@ -55,6 +55,26 @@ def test_what_we_listened_before_a_run_ended_is_no_chance_to_come_back_after() -
     assert grace.second(listening=True, holding={"late": 0.0}) == [Lapse(run="late", listened=2.0)]
 
 
+def test_a_run_whose_time_has_not_come_holds_back_no_other() -> None:
+    grace = Grace(120, Handshakes())
+
+    assert grace.second(listening=True, holding={"a": 0.0, "b": 119.0}) == [Lapse(run="b", listened=120.0)]
+
+
+def test_a_later_run_waits_for_a_handshake_that_an_earlier_one_need_not_wait_for() -> None:
+    handshakes = Handshakes()
+    grace = Grace(2, handshakes)
+    grace.second(listening=False, holding={"a": 1.0, "b": 0.0})
+    with ExitStack() as open_still:
+        with handshakes.one():
+            assert grace.second(listening=True, holding={"a": 1.0, "b": 0.0}) == []
+            open_still.enter_context(handshakes.one())
+            assert grace.second(listening=True, holding={"a": 1.0, "b": 0.0}) == []
+
+        assert grace.second(listening=True, holding={"a": 1.0, "b": 0.0}) == [Lapse(run="a", listened=4.0)]
+    assert grace.second(listening=True, holding={"b": 0.0}) == [Lapse(run="b", listened=4.0)]
+
+
 @given(st.lists(st.booleans(), max_size=200), st.integers(1, 60), st.floats(0, 30))
 def test_it_lapses_exactly_when_the_listened_seconds_reach_the_grace(
     seconds: list[bool], grace_seconds: int, others: float

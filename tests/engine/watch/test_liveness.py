@@ -58,6 +58,20 @@ def test_never_pinged_without_a_bound_is_never_due() -> None:
     assert Vigil(Liveness(ping_interval=0, silence=0), 0.0).deadline() == inf
 
 
+def test_an_interval_under_a_second_is_an_interval_too() -> None:
+    assert Vigil(Liveness(ping_interval=0.5, ping_timeout=20, silence=900), 0.0).expire(0.5) is Due.PING
+
+
+def test_the_whole_phase_is_a_quarter_of_the_interval_and_spreads_the_first_ping_alone() -> None:
+    vigil = Vigil(PINGED, 0.0, early=1.0)
+    assert vigil.deadline() == 18.75
+
+    vigil.pinged(18.75)
+    vigil.heard(19.0)
+
+    assert vigil.deadline() == 44.0
+
+
 @given(st.floats(0, 1))
 def test_the_phase_brings_the_first_ping_forward_and_never_back(early: float) -> None:
     assert 18.75 <= Vigil(PINGED, 0.0, early=early).deadline() <= 25.0

@@ -66,6 +66,25 @@ def test_who_is_over_is_forgotten() -> None:
     assert watchdog.next_deadline() == inf
 
 
+def test_who_is_over_hides_nobody_behind_it() -> None:
+    watchdog: Watchdog[Patient] = Watchdog()
+    gone, silent = Patient(25), Patient(26)
+    watchdog.watch(gone)
+    watchdog.watch(silent)
+    gone.over = True
+
+    assert [patient for patient, _, _ in watchdog.due(26.0)] == [silent]
+
+
+def test_while_an_answer_is_awaited_it_sleeps() -> None:
+    watchdog: Watchdog[Patient] = Watchdog()
+    watchdog.watch(Patient(25))
+    for patient, _, _ in watchdog.due(25.0):
+        patient.vigil.pinged(25.0)
+
+    assert watchdog.next_deadline() == 45.0
+
+
 def test_it_says_how_late_it_is() -> None:
     watchdog: Watchdog[Patient] = Watchdog()
     watchdog.watch(Patient(25))

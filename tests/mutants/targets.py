@@ -1,0 +1,43 @@
+"""What is tried: the modules that decide what is true and what is owed, each with the tests that should notice."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GOAL: Final = 0.9
+"""The share of mutants that the tests of each group must notice."""
+
+
+def _alike(projection: str) -> tuple[str, ...]:
+    """Return the tests of the public suite that judges any projection, but for those that start processes."""
+    return tuple(
+        f"tests/projections/test_conformance.py::{test}[{projection}]"
+        for test in (
+            "test_any_well_formed_history_is_folded_alike_at_once_and_from_any_snapshot",
+            "test_a_legal_history_is_folded_alike_at_once_and_from_any_snapshot",
+            "test_a_snapshot_keeps_all_that_there_is",
+        )
+    )
+
+
+_FLAG: Final = (
+    "tests/projections/test_presence_table.py",
+    "tests/projections/test_chargestation.py",
+    "tests/projections/test_presence.py",
+    *_alike("presence"),
+)
+
+TARGETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "fold": {
+        "engine/fold.py": ("tests/engine/test_fold.py", "tests/projections/test_presence.py"),
+        "projections/fleet.py": _FLAG,
+        "projections/meeting.py": _FLAG,
+        "projections/presence.py": _FLAG,
+    },
+    "liveness": {
+        "engine/watch/liveness.py": ("tests/engine/watch/test_liveness.py", "tests/engine/watch/test_watchdog.py"),
+        "engine/watch/watchdog.py": ("tests/engine/watch/test_watchdog.py",),
+        "engine/watch/grace.py": ("tests/engine/watch/test_grace.py", "tests/engine/test_run.py"),
+    },
+}
+"""Group -> module -> its tests, the quickest first."""
