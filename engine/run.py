@@ -98,7 +98,6 @@ async def open_engine(
     sender = next((transport for transport in transports if isinstance(transport, Sender)), None)
     kept, secrets, path = _open_kept(log, secrets, adopt)
     try:
-        ledger = None if path is None else await _ledger(kept, path, secrets, inline=inline)
         engine = Engine(
             kept,
             await _folded(kept, projections),
@@ -109,7 +108,7 @@ async def open_engine(
             mute=mute,
             inline=inline,
             log_path=path,
-            ledger=ledger,
+            ledger=await _ledger(kept, path, secrets, inline=inline),
             entropy=entropy,
         )
         _check_clock(engine, accept=accept_clock)
@@ -151,9 +150,12 @@ def _open_kept(log: str | Path | Log, secrets: Secrets | None, adopt: bool) -> t
     return kept, found or MemorySecrets(), path
 
 
-async def _ledger(log: Log, path: Path, secrets: Secrets, *, inline: bool) -> Ledger:
-    """Return the log's ledger, once it agrees with the checkpoint outside; elsewhere meanwhile, as that may be long."""
+async def _ledger(log: Log, path: Path | None, secrets: Secrets, *, inline: bool) -> Ledger | None:
+    """Return the ledger of a log with a path, once it agrees with the checkpoint outside."""
+    if path is None:
+        return None
     assert isinstance(log, SqliteLog)
+    # In another thread: it may have to read the whole log, and somebody may ask meanwhile whether we live.
     work = partial(open_ledger, log, path, log.log_id, secrets)
     return work() if inline else await trio.to_thread.run_sync(work)
 

@@ -38,10 +38,10 @@ class Checkpoint:
         try:
             origin, size, root, *_ = text_of(note).decode().split("\n")
             found = Checkpoint(origin, int(size), b64decode(root, validate=True))
-        except ValueError:
-            found = None
-        if found is None or len(found.root) != 32 or found.size < 0 or str(found.size) != size or not found.origin:
-            raise ValueError("this is no signed checkpoint")
+            if not origin or len(found.root) != 32 or found.size < 0 or str(found.size) != size:
+                raise ValueError(size)
+        except ValueError as error:
+            raise ValueError("this is no signed checkpoint") from error
         return found
 
 
