@@ -93,11 +93,10 @@ async def open_engine(
         ClockBehind: the wall clock stands more than a minute behind the log.
         WrongSetting: a transport cannot listen where it should.
     """
-    transports = list(transports)
-    stations = [transport for transport in transports if isinstance(transport, StationTransport)]
-    sender = next((transport for transport in transports if isinstance(transport, Sender)), None)
+    stations, sender = _told_apart(transports)
     kept, secrets, path = _open_kept(log, secrets, adopt)
     try:
+        ledger = await _ledger(kept, path, secrets, inline=inline)
         engine = Engine(
             kept,
             await _folded(kept, projections),
@@ -108,7 +107,7 @@ async def open_engine(
             mute=mute,
             inline=inline,
             log_path=path,
-            ledger=await _ledger(kept, path, secrets, inline=inline),
+            ledger=ledger,
             entropy=entropy,
         )
         _check_clock(engine, accept=accept_clock)
@@ -124,6 +123,15 @@ async def open_engine(
         if path is not None:
             kept.close()
             secrets.close()
+
+
+def _told_apart(
+    transports: Iterable[StationTransport | Sender],
+) -> tuple[list[StationTransport], Sender | None]:
+    """Return how stations come in, and how webhooks go out."""
+    transports = list(transports)
+    stations = [transport for transport in transports if isinstance(transport, StationTransport)]
+    return stations, next((transport for transport in transports if isinstance(transport, Sender)), None)
 
 
 def _alone(error: BaseException) -> BaseException | None:
