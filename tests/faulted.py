@@ -26,7 +26,7 @@ _library = ctypes.CDLL(None)
 def arm(folder: Path, fault: Fault) -> None:
     """Count the fault's calls from now on, and strike where it says."""
     _library.faults_arm(
-        os.fsencode(folder / fault.like),
+        os.fsencode(f"{folder}{fault.like}"),
         ctypes.c_uint(fault.sorts),
         ctypes.c_int(fault.how),
         ctypes.c_long(fault.first),

@@ -49,8 +49,8 @@ class Fault(NamedTuple):
     """0: all from the first on."""
     amount: int = 0
     """FAIL: the errno. SLOW: microseconds."""
-    like: str = "fleet.db*"
-    """The names of the files, as a pattern."""
+    like: str = "*"
+    """Which files, as a pattern that follows the folder's path: `*` means the folder and all that is in it."""
 
 
 NONE: Final = Fault()

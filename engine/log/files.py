@@ -90,6 +90,23 @@ def rewrite_wal(path: Path) -> None:
         ) from error
 
 
+def keep_names(path: Path) -> None:
+    """Make the names of a log's files durable, once SQLite has made its `-wal`.
+
+    SQLite syncs the folder as well, but overlooks that this fails: what is then acknowledged would stand in a file
+    whose name is gone with the power.
+
+    Raises:
+        LogUnavailable: they cannot be synced.
+    """
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise LogUnavailable(
+            f"{path.parent} cannot be synced to the disk ({error.strerror}); check the disk"
+        ) from error
+
+
 def _rewrite(file: Path) -> None:
     descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     try:

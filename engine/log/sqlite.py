@@ -37,7 +37,7 @@ from .driver import (
     log_path,
     warn_of_wal_reset,
 )
-from .files import check_place, is_absent, rewrite_wal
+from .files import check_place, is_absent, keep_names, rewrite_wal
 from .lock import WriterLock
 from .opening import PRAGMAS, check_content, check_kind, check_layout, make, set_pragmas
 from .plan import ENDINGS, messages_settled, place, run_ended_by
@@ -268,6 +268,7 @@ class SqliteLog(queries.Reads):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("UPDATE head SET position = position")
             connection.execute("ROLLBACK")
+            keep_names(self.path)
             self._failed = ""
         except SqliteError as error:
             self._disconnect()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import trio
-from faulted import Say, arm, disarm, seen, serve, struck
+from faulted import Say, arm, disarm, record, seen, serve, struck
 from faulting import Fault
 from trio.testing import MockClock
 
@@ -80,6 +81,39 @@ def opened(path: Path, say: Say) -> SqliteLog:
         if attempt == 3:
             disarm()
     raise AssertionError("it does not open though nothing fails")
+
+
+def losing_pages(folder: Path, fault: Fault, say: Say, *, rewriting: bool = True, going_on: bool = False) -> None:
+    """Append until a sync fails; then go on with the same log, or end, and start again. All is recorded."""
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    record(work, folder / "trace")
+    if not rewriting:
+        vars(sqlite)["rewrite_wal"] = lambda path: None
+    acks = os.open(work / "fleet.db.acks", os.O_RDWR | os.O_CREAT)
+    arm(work, fault)
+    log = opened(work / "fleet.db", say)
+    crashed.append(log)
+    for n in range(6):
+        batch = [some_entry(f"{log.position + k}", private=b"x" * 2500) for k in range(1, n % 3 + 2)]
+        try:
+            log.append(batch)
+        except LogUnavailable as error:
+            say("refused", str(error))
+            if not going_on:
+                return
+            log.recover()
+            log.append(batch)
+        os.pwrite(acks, b"%08d" % log.position, 0)
+
+
+def losing_pages_and_going_on(folder: Path, fault: Fault, say: Say) -> None:
+    losing_pages(folder, fault, say, going_on=True)
+
+
+def losing_pages_for_good(folder: Path, fault: Fault, say: Say) -> None:
+    """The control: as it would be without the rewriting of the `-wal`."""
+    losing_pages(folder, fault, say, rewriting=False)
 
 
 async def commit(log: SqliteLog, life: str, say: Say) -> None:
@@ -154,4 +188,5 @@ async def relieve() -> None:
 
 if __name__ == "__main__":
     assert seen() == 0
-    serve({"committing": committing, "reading_beside": reading_beside})
+    histories = (committing, reading_beside, losing_pages, losing_pages_and_going_on, losing_pages_for_good)
+    serve({history.__name__: history for history in histories})

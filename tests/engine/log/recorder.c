@@ -4,11 +4,13 @@
  * RECORDER_FOLDER  the folder, absolute and without links
  * RECORDER_TRACE   where the records go; outside the folder
  *
- * A record is four 64-bit integers (kind, length of the name, offset, length of the data), the name relative to the
- * folder, the data. test_power_loss.py reads them.
+ * or `recorder_begin`, from inside the process. A record is four 64-bit integers (kind, length of the name, offset,
+ * length of the data), the name relative to the folder, the data; tests/disks.py reads them. A sync that fails is
+ * recorded too: what it was to keep may be lost for good, though the kernel still shows it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -27,14 +29,18 @@ static char folder[PATH_MAX];
 static size_t folder_length;
 static int trace = -1;
 
-__attribute__((constructor)) static void begin(void)
+void recorder_begin(const char *where, const char *to)
 {
-    const char *where = getenv("RECORDER_FOLDER"), *to = getenv("RECORDER_TRACE");
-    if (where == NULL || to == NULL)
-        return;
     folder_length = strlen(where);
     memcpy(folder, where, folder_length + 1);
     trace = syscall(SYS_openat, AT_FDCWD, to, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *where = getenv("RECORDER_FOLDER"), *to = getenv("RECORDER_TRACE");
+    if (where != NULL && to != NULL)
+        recorder_begin(where, to);
 }
 
 /* The name relative to the folder ("." for the folder itself), or NULL if the path leads elsewhere. */
@@ -106,14 +112,28 @@ int ftruncate64(int file, off64_t size)
     WATCHED(int, file, REAL(ftruncate64)(file, size), 't', size, "", 0);
 }
 
+static int synced(int (*call)(int), int file)
+{
+    char buffer[PATH_MAX];
+    const char *name = name_of(file, buffer);
+    if (name == NULL)
+        return call(file);
+    pthread_mutex_lock(&turn);
+    int result = call(file), error = errno;
+    record(result == 0 ? 's' : 'f', name, 0, "", 0);
+    pthread_mutex_unlock(&turn);
+    errno = error;
+    return result;
+}
+
 int fsync(int file)
 {
-    WATCHED(int, file, REAL(fsync)(file), 's', 0, "", 0);
+    return synced(REAL(fsync), file);
 }
 
 int fdatasync(int file)
 {
-    WATCHED(int, file, REAL(fdatasync)(file), 's', 0, "", 0);
+    return synced(REAL(fdatasync), file);
 }
 
 int unlink(const char *path)

@@ -9,27 +9,14 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import pytest
+from disks import Disk, Record, parse, recovered
 from faulting import compiled, folder_in_memory
-
-from stationkeeper.engine.entry import leaf
-from stationkeeper.engine.log.reading import read_log
-from stationkeeper.engine.log.sqlite import open_log
-
-SECTOR = 512
-"""Bytes that a disk writes whole or not at all."""
-
-Fate = Literal["nothing", "all", "some"]
-"""What became of that which was not synced."""
 
 SCRIPT = """
 import os, sys
@@ -53,71 +40,6 @@ for life in range(2):
 """
 
 
-class Record(NamedTuple):
-    """One thing that the process did to a file."""
-
-    kind: str
-    name: str
-    offset: int
-    data: bytes
-
-
-class File:
-    """A file's bytes on the disk for sure, and what was done to it since."""
-
-    def __init__(self) -> None:
-        self.durable = b""
-        self.pending: list[Record] = []
-
-    def sync(self) -> None:
-        self.durable = self.content("all", random.Random())
-        self.pending = []
-
-    def content(self, fate: Fate, chance: random.Random) -> bytes:
-        content = bytearray(self.durable)
-        for record in self.pending if fate != "nothing" else ():
-            if record.kind == "t":
-                if fate == "all" or chance.random() < 0.5:
-                    del content[record.offset :]
-                continue
-            for start in range(0, len(record.data), SECTOR):
-                if fate == "all" or chance.random() < 0.5:
-                    piece, at = record.data[start : start + SECTOR], record.offset + start
-                    content.extend(bytes(max(0, at - len(content))))
-                    content[at : at + len(piece)] = piece
-        return bytes(content)
-
-
-class Disk:
-    """What a disk holds for sure, and what it may hold."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, File] = {}
-        self.durable_names: dict[str, File] = {}
-        self.acknowledged = 0
-
-    def do(self, record: Record) -> None:
-        if record.kind == "c":
-            self.names[record.name] = File()
-        elif record.kind == "u":
-            del self.names[record.name]
-        elif record.kind == "r":
-            self.names[record.data.decode()] = self.names.pop(record.name)
-        elif record.kind == "s" and record.name == ".":
-            self.durable_names = dict(self.names)
-        elif record.kind == "s":
-            self.names[record.name].sync()
-        elif record.name.endswith(".acks"):
-            self.acknowledged = int(record.data)
-        else:
-            self.names[record.name].pending.append(record)
-
-    def after_power_loss(self, fate: Fate, chance: random.Random) -> dict[str, bytes]:
-        renamed = fate == "all" or (fate == "some" and chance.random() < 0.5)
-        names = self.names if renamed else self.durable_names
-        return {name: file.content(fate, chance) for name, file in names.items() if name.startswith("fleet.db")}
-
-
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled("recorder", tmp_path_factory.mktemp("recorder"))
@@ -139,15 +61,6 @@ def run(recorder: Path, folder: Path, *, synchronous: int) -> list[Record]:
     return list(parse(trace.read_bytes()))
 
 
-def parse(trace: bytes) -> Iterator[Record]:
-    at = 0
-    while at < len(trace):
-        kind, name, offset, data = struct.unpack_from("=4q", trace, at)
-        at += 32
-        yield Record(chr(kind), trace[at : at + name].decode(), offset, trace[at + name : at + name + data])
-        at += name + data
-
-
 def outcomes(records: Iterable[Record], chance: random.Random) -> Iterator[tuple[int, dict[str, bytes]]]:
     """Yield every different disk that a power loss may leave, with the position acknowledged by then."""
     disk, seen = Disk(), set[int]()
@@ -159,25 +72,6 @@ def outcomes(records: Iterable[Record], chance: random.Random) -> Iterator[tuple
             if state not in seen:
                 seen.add(state)
                 yield disk.acknowledged, files
-
-
-def recovered(folder: Path, files: dict[str, bytes]) -> int:
-    """Open what the disk holds as a log, first for reading alone; check that it is whole, and return its position."""
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    seen = [event.position for event in read_log(folder / "fleet.db")] if files.get("fleet.db") else []
-    for name in {"fleet.db", "fleet.db-wal"} & set(files):
-        assert (folder / name).read_bytes() == files[name], "looking changed something"
-    with closing(open_log(folder / "fleet.db")) as log:
-        events = list(log.read())
-        assert [event.id for event in events] == [str(n) for n in range(1, log.position + 1)]
-        assert all(event.leaf == leaf(event) for event in events)
-        assert log.fetch("PRAGMA integrity_check", ()) == [("ok",)]
-        position = log.position
-    assert seen == list(range(1, position + 1))
-    shutil.rmtree(folder)
-    return position
 
 
 def test_what_was_acknowledged_survives_a_power_loss_at_any_moment(recorder: Path, folder: Path) -> None:
