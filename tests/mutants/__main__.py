@@ -64,7 +64,7 @@ def try_module(file: str, tests: tuple[str, ...], kept: Path, *, again: bool) ->
     mutations = mutations_of(subject.source)
     last = set(json.loads(kept.read_text())) if again and kept.exists() else None
     began = time.monotonic()
-    timeout = 5 + 4 * subject.sound().seconds
+    timeout = 5 + 4 * subject.sound()
     survived: list[str] = []
     for number, mutation in enumerate(mutations, start=1):
         diff = difference(file, subject.source, mutation)

@@ -26,6 +26,19 @@ _FLAG: Final = (
     "tests/projections/test_presence.py",
     *_alike("presence"),
 )
+_LANES: Final = (
+    "tests/engine/delivery/test_breaker.py",
+    "tests/engine/delivery/test_condition.py",
+    "tests/engine/delivery/test_retries.py",
+    "tests/engine/delivery/test_lanes.py",
+    "tests/engine/delivery/test_loop.py",
+    "tests/engine/delivery/test_disruptions.py",
+)
+_OWED: Final = (
+    "tests/projections/test_outbox.py",
+    "tests/projections/test_outbox_machine.py",
+    *_alike("outbox"),
+)
 
 TARGETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "fold": {
@@ -39,5 +52,13 @@ TARGETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "engine/watch/watchdog.py": ("tests/engine/watch/test_watchdog.py",),
         "engine/watch/grace.py": ("tests/engine/watch/test_grace.py", "tests/engine/test_run.py"),
     },
+    "lanes": {
+        "engine/delivery/breaker.py": _LANES,
+        "engine/delivery/condition.py": _LANES,
+        "engine/delivery/retries.py": _LANES,
+        "engine/delivery/lanes.py": _LANES,
+        "projections/box.py": _OWED,
+        "projections/outbox.py": _OWED,
+    },
 }
-"""Group -> module -> its tests, the quickest first."""
+"""Group -> module -> its tests."""

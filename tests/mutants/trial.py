@@ -13,19 +13,25 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-MEMORY = 4 * 2**30
+MEMORY: Final = 4 * 2**30
 """Bytes of address space for one trial: a mutant that fills a list for ever ends there, not the machine."""
+
+OPTIONS: Final = (
+    *("-x", "-q", "--no-header", "--tb=short", "--hypothesis-profile=mutants"),
+    *("-p", "no:cacheprovider"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
 
 # The same examples each time, so that a score can be repeated; few, as a mutant that only one history in a thousand
 # shows is a test to be sharpened; and no search for a smaller counterexample, since nobody reads it.
@@ -41,14 +47,6 @@ settings.register_profile(
 )
 
 
-class Sound(NamedTuple):
-    """The trial of the module as it is."""
-
-    seconds: float
-    loaded: list[str]
-    """The modules that a trial may find loaded: none of them depends on the module on trial."""
-
-
 class Subject:
     """A module on trial, with the tests that judge it."""
 
@@ -58,66 +56,64 @@ class Subject:
         self.source = self.path.read_text()
         self._root = root
         self._tests = tests
+        self._seconds: dict[str, float] = {}
+        self._killers: dict[str, int] = {}
 
-    def sound(self) -> Sound:
-        """Try the module as it is, and load what every trial needs.
+    def sound(self) -> float:
+        """Try the module as it is, load what every trial needs, and return how long the tests took (seconds).
 
         Raises:
             RuntimeError: its tests fail.
         """
-        reading, writing = os.pipe()
         began = time.monotonic()
-        passed = self._fork(self.source, 600.0, report=writing)
-        os.close(writing)
-        with open(reading, encoding="utf-8") as told:
-            loaded = told.read()
-        if not passed:
+        trial = self._fork(self.source)
+        told = trial.told()
+        if not trial.passed(timeout=60.0):
             raise RuntimeError(f"{self.name} fails its own tests: {' '.join(self._tests)}")
-        sound = Sound(time.monotonic() - began, json.loads(loaded))
-        for name in sound.loaded:
+        self._seconds = told["seconds"]
+        for name in told["loaded"]:
             import_module(name)
-        return sound
+        return time.monotonic() - began
 
     def survives(self, mutant: str, timeout: float) -> bool:
         """Do all tests pass with this text in the module's place, within *timeout* seconds?"""
-        return self._fork(mutant, timeout)
+        trial = self._fork(mutant)
+        passed = trial.passed(timeout)
+        for test in trial.told().get("failed", ()):
+            self._killers[test] = self._killers.get(test, 0) + 1
+        return passed
 
-    def _fork(self, text: str, timeout: float, report: int | None = None) -> bool:
+    def _fork(self, text: str) -> _Trial:
+        reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                self._try(text, report)
+                self._try(text, writing)
             finally:
                 os._exit(1)
-        return _passed(pid, timeout)
+        os.close(writing)
+        return _Trial(pid, reading)
 
-    def _try(self, text: str, report: int | None) -> NoReturn:
+    def _try(self, text: str, report: int) -> NoReturn:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2) if report is None else (0, 1):
+        # The sound module may say what is wrong; of a mutant nobody wants to know.
+        for stream in (0, 1, 2) if self._seconds else (0,):
             os.dup2(nowhere, stream)
         place = _InPlace(self.name, self.path, text)
         sys.meta_path.insert(0, place)
-        code = pytest.main(
-            [
-                "-x",
-                "-q",
-                "--no-header",
-                "-p",
-                "no:cacheprovider",
-                "-W",
-                "ignore::pytest.PytestAssertRewriteWarning",
-                "--hypothesis-profile=mutants",
-                f"--rootdir={self._root}",
-                *self._tests,
-            ]
-        )
-        if report is not None:
-            os.write(report, json.dumps(self._loaded(place.before)).encode())
+        watch = _Watch(lambda test: (-self._killers.get(test, 0), self._seconds.get(test, 0.0)))
+        code = pytest.main([*OPTIONS, f"--rootdir={self._root}", *self._tests], plugins=[watch])
+        told: dict[str, Any] = {"failed": watch.failed}
+        if not self._seconds:
+            told |= {"seconds": watch.seconds, "loaded": self._loaded(place.before)}
+        with open(report, "w", encoding="utf-8") as pipe:
+            json.dump(told, pipe)
         os._exit(int(code))
 
     def _loaded(self, before: Sequence[str]) -> list[str]:
+        """Return what a trial may find loaded: nothing of it depends on the module on trial."""
         ours = str(self._root)
         foreign = [
             name
@@ -127,6 +123,50 @@ class Subject:
             and not (spec.origin or ours).startswith(ours)
         ]
         return [*foreign, *before]
+
+
+class _Trial(NamedTuple):
+    """A fork at work."""
+
+    pid: int
+    pipe: int
+
+    def told(self) -> dict[str, Any]:
+        """Wait for what it has to tell, and return that; nothing if it came to a sudden end."""
+        with open(self.pipe, encoding="utf-8") as pipe:
+            told: dict[str, Any] = json.loads(pipe.read() or "{}")
+        return told
+
+    def passed(self, timeout: float) -> bool:
+        """Wait for its end, and bring that about after *timeout* seconds."""
+        waiting = os.pidfd_open(self.pid)
+        try:
+            poll = select.poll()
+            poll.register(waiting, select.POLLIN)
+            if not poll.poll(timeout * 1000):
+                # The group is the fork's own, from `setsid` on.
+                os.killpg(self.pid, signal.SIGKILL)
+            _, status = os.waitpid(self.pid, 0)
+        finally:
+            os.close(waiting)
+        return status == 0
+
+
+class _Watch:
+    """A plug-in of pytest: what noticed most mutants so far comes first, then what is quickest."""
+
+    def __init__(self, rank: Callable[[str], tuple[int, float]]) -> None:
+        self._rank = rank
+        self.seconds: dict[str, float] = {}
+        self.failed: list[str] = []
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self._rank(item.nodeid))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            self.failed.append(report.nodeid)
 
 
 class _InPlace:
@@ -155,17 +195,3 @@ class _Mutant(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         return compile(self._text, self.path, "exec", dont_inherit=True)
-
-
-def _passed(pid: int, timeout: float) -> bool:
-    waiting = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
-        poll.register(waiting, select.POLLIN)
-        if not poll.poll(timeout * 1000):
-            # The group is the fork's own, from `setsid` on.
-            os.killpg(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    finally:
-        os.close(waiting)
-    return status == 0
