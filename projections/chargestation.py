@@ -19,9 +19,8 @@ def chargestation(fleet: Fleet, registry: Registry, station: str) -> dict[str, o
     registration = registry.get(station)
     if known is None and registration is None:
         return None
-    return render(
-        known or Station(id=station, connection_url=fleet.url), registration, observed=fleet.observed(station)
-    )
+    never = Station(id=station, version=fleet.base, connection_url=fleet.url)
+    return render(known or never, registration, observed=fleet.observed(station))
 
 
 def render(station: Station, registration: Registration | None, *, observed: bool) -> dict[str, object]:

@@ -46,7 +46,7 @@ class Disconnect(msgspec.Struct, frozen=True, gc=False):
 
 
 class Station(msgspec.Struct, frozen=True, gc=False):
-    """One station, as the log has it. As given by its id alone: never seen, offline, version 0."""
+    """One station, as the log has it. As given by its id alone: never seen, offline, in a log never restored."""
 
     id: str
     state: Presence = "off"
@@ -106,6 +106,9 @@ class Fleet(Mapping[str, Station]):
         """Those running, and those ended that still hold a station."""
         self.url: str = ""
         """Where the newest run takes stations in."""
+        self.base = 0
+        """The version of whoever was never let in. It is above 0 in a log that was restored: what it lost may have told
+        of stations that it never saw."""
         self.odd: Counter[str] = Counter()
         """Events that make no sense where they stand and changed nothing by themselves, by reason; for `verify`."""
 
@@ -132,8 +135,8 @@ class Fleet(Mapping[str, Station]):
         return (known is None or known.state != "held") and self.watching
 
     def known(self, station: str) -> Station:
-        """Return a station; one that was never let in is offline, at version 0."""
-        return self._stations.get(station) or Station(id=station)
+        """Return a station; one that was never let in is offline, at the base version."""
+        return self._stations.get(station) or Station(id=station, version=self.base)
 
     def running(self, run: str) -> Run | None:
         """Return a run that has started and not ended."""
@@ -180,6 +183,7 @@ class _Kept(msgspec.Struct, frozen=True):
     stations: list[Station]
     runs: list[Run]
     url: str
+    base: int
     odd: dict[str, int]
 
 
@@ -195,6 +199,7 @@ def dump(fleet: Fleet) -> bytes:
             # Which stations a run holds is read off the stations again.
             runs=[msgspec.structs.replace(run, stations=set()) for _, run in sorted(fleet.runs.items())],
             url=fleet.url,
+            base=fleet.base,
             odd=dict(fleet.odd),
         )
     )
@@ -206,6 +211,7 @@ def load(kept: bytes) -> Fleet:
     fleet = Fleet()
     fleet.runs = {run.id: run for run in read.runs}
     fleet.url = read.url
+    fleet.base = read.base
     fleet.odd = Counter(read.odd)
     for station in read.stations:
         fleet.put(Station(id=station.id), station)

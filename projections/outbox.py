@@ -280,7 +280,7 @@ def _itself(outbox: Outbox) -> Outbox:
 
 outbox: Projection[Outbox, Owed] = Projection(
     name="outbox",
-    version=1,
+    version=2,
     kinds=presence.kinds
     | webhooks.kinds
     | {

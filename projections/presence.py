@@ -32,6 +32,7 @@ from ..engine.fold import Below, Projection
 from ..engine.names import number_of, run_of
 from .fleet import Connection, Disconnect, Fleet, Presence, Run, Station, dump, load
 from .meeting import (
+    RESTORED_STEP,
     Case,
     after_its_timeout,
     always,
@@ -226,6 +227,7 @@ def _lapsed(fleet: Fleet, recorded: Recorded, event: GatewayLapsed) -> Sequence[
 
 
 def _restored(fleet: Fleet, recorded: Recorded, event: LogRestored) -> Sequence[Change]:
+    fleet.base += RESTORED_STEP
     return _all_meet(fleet, fleet, Case(recorded, event, None))
 
 
@@ -244,7 +246,7 @@ def _apply(fleet: Fleet, recorded: Recorded, event: Event, below: Below) -> Sequ
 
 presence: Projection[Fleet, Change] = Projection(
     name="presence",
-    version=1,
+    version=2,
     kinds=frozenset(_FOLDS),
     initial=Fleet,
     apply=_apply,

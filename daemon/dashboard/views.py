@@ -52,7 +52,7 @@ class Row:
 def row_of(engine: Engine, id: str) -> Row:
     """Return a station as of now."""
     fleet = engine.state(presence)
-    station, registered = fleet.get(id) or Station(id=id), engine.state(registry).get(id)
+    station, registered = fleet.known(id), engine.state(registry).get(id)
     live = engine.connection(id)
     alive_at = live.alive_at if live is not None and not live.over else station.last_message_at
     if alive_at is not None:
@@ -156,7 +156,7 @@ class Roll:
         keyed.sort()
         by: dict[str, list[str]] = {"online": [], "offline": [], "unobserved": [], "new": []}
         for number, (_, id) in enumerate(keyed):
-            station = fleet.get(id) or Station(id=id)
+            station = fleet.known(id)
             by[shown_as(station, observed=watched and station.state != "held")].append(id)
             if number % BREATH == 0:
                 await trio.lowlevel.checkpoint()

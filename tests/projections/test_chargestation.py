@@ -123,6 +123,8 @@ def test_a_registered_station_that_never_came_shows_where_to_dial_in() -> None:
     assert (found["security"], found["name"], found["site"]) == ({"type": "mtls"}, "Bay 1", "Depot")
     assert found["createdAt"] == found["updatedAt"] == rfc3339(registered.at)
     assert found["lastConnectAt"] is None
+    history.restored()
+    assert (shown(history) or {})["version"] == 2**20
 
 
 def test_a_removed_station_that_once_came_is_still_shown_and_one_that_never_came_is_not() -> None:

@@ -48,7 +48,7 @@ class Model:
             case e.ConnectionOpened() | e.ConnectionPingTimedOut() | e.ConnectionClosed() if recorded.subject:
                 self.connection(recorded.subject, event)
             case e.LogRestored():
-                for station in [station for station, version in self.versions.items() if version]:
+                for station in self.versions:
                     self.versions[station] += 2**20
             case _:
                 pass
@@ -80,9 +80,7 @@ class Model:
 
 
 def seen(fleet: Fleet, station: str) -> tuple[tuple[str, str], int]:
-    known = fleet.get(station)
-    if known is None:
-        return ("off", ""), 0
+    known = fleet.known(station)
     return (known.state, known.connection.id if known.connection else known.run), known.version
 
 
@@ -161,6 +159,19 @@ def test_a_late_close_changes_nothing(history: list[Recorded], cause: e.Cause, d
 
         after = fold(presence, again)
         assert dict(after) == dict(fleet)
+
+
+def test_who_was_first_let_in_after_a_restore_is_past_what_the_lost_tail_told_of_it() -> None:
+    history = History()
+    history.restored()
+    history.started("r1")
+    history.restored()
+    opened = history.opened("CP", "r1-1")
+
+    changes = changes_of(history.events)
+
+    assert [change.now.version for change in changes] == [2 * 2**20 + 1]
+    assert changes[-1].now.position == opened.position
 
 
 @given(history=histories())
