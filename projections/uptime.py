@@ -89,9 +89,12 @@ class Uptime(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def availability(self) -> float | None:
-        """Percent of the observed time that the station was online; none if none was observed."""
+        """Percent of the observed time that the station was online; none if none was observed.
+
+        It is cut after four digits, not rounded: only who was never seen offline has 100.
+        """
         observed = self.online + self.offline
-        return 100 * self.online / observed if observed else None
+        return self.online * 1_000_000 // observed / 10_000 if observed else None
 
     def below(self, percent: Decimal) -> bool:
         """Return whether its availability is less than that, exactly; what was never observed is not."""

@@ -10,6 +10,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import indent
 from typing import Any, Final
 
 import click
@@ -22,7 +23,7 @@ FORMATS: Final = ("table", "json", "jsonl", "csv")
 def print_rows(rows: Iterable[Row], columns: Sequence[str], form: str) -> None:
     """Print rows. A table and CSV show the columns; JSON shows all of a row."""
     if form == "json":
-        click.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        _print_json(rows)
     elif form == "jsonl":
         for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False))
@@ -30,6 +31,15 @@ def print_rows(rows: Iterable[Row], columns: Sequence[str], form: str) -> None:
         print_csv(rows, columns)
     else:
         _print_table(rows, columns)
+
+
+def _print_json(rows: Iterable[Row]) -> None:
+    """Print rows as one JSON list, row by row: there may be more of them than memory."""
+    before = "["
+    for row in rows:
+        click.echo(f"{before}\n{indent(json.dumps(row, indent=2, ensure_ascii=False), '  ')}", nl=False)
+        before = ","
+    click.echo("[]" if before == "[" else "\n]")
 
 
 def print_csv(rows: Iterable[Row], columns: Sequence[str]) -> None:

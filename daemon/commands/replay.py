@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from contextlib import closing
 
 import click
 
 from ...engine.clock import rfc3339
-from ...engine.entry import Recorded
 from ...engine.fold import Fold
-from ...engine.log import Log
 from ...engine.log.reading import open_reader
 from ...projections import presence, registry
 from ...projections.chargestation import chargestation
 from ..registry.errors import NotFound
 from .options import position_of
-
-LONG = 100_000
-"""Events from which a replay takes long enough to show how far it is."""
+from .progress import with_progress
 
 
 @click.command(epilog="Example: stationkeeper replay stationkeeper.db --at 2026-11-22T09:00:00Z --station CP-7")
@@ -36,7 +30,7 @@ def replay(log: str, at: str | None, station: str | None) -> None:
         until = reader.position if at is None else position_of(reader, at, option="--at")
         fold = Fold([presence, registry])
         newest = None
-        for recorded in _progress(reader, until):
+        for recorded in with_progress(reader.read(until=until), "replay", until=until):
             fold.advance(recorded)
             newest = recorded.at
     fleet, stations = fold.state(presence), fold.state(registry)
@@ -46,19 +40,3 @@ def replay(log: str, at: str | None, station: str | None) -> None:
         raise NotFound(f"there is no station {station!r} as of position {until}")
     answer = {"position": until, "at": None if newest is None else rfc3339(newest), "chargestations": shown}
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
-
-
-def _progress(log: Log, until: int) -> Iterator[Recorded]:
-    """Read a log, and show how far that is where somebody watches."""
-    if until < LONG or not sys.stderr.isatty():
-        yield from log.read(until=until)
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("replay", total=until)
-        for recorded in log.read(until=until):
-            if recorded.position % 10_000 == 0:
-                bar.update(task, completed=recorded.position)
-            yield recorded

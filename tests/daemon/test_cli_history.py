@@ -196,7 +196,7 @@ def test_a_long_replay_shows_how_far_it_is_where_somebody_watches(call: Call, mo
             return True
 
     registered("CP-7")
-    monkeypatch.setattr("stationkeeper.daemon.commands.replay.LONG", 1)
+    monkeypatch.setattr("stationkeeper.daemon.commands.progress.LONG", 1)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     told = call("replay", "x.db")
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-import pytest
 from histories import SECOND, History, record
 
 from stationkeeper.engine import events as e
@@ -92,8 +91,15 @@ def test_online_until_the_last_proof_of_life_and_offline_from_there() -> None:
 
     assert told(story, 0, 100) == (50, 40, 0, 10)
     uptime = measured(story, 0, 100)[0]["CP-7"]
-    assert uptime.availability == pytest.approx(55.5555, abs=0.001)
+    assert uptime.availability == 55.5555
     assert (uptime.below(Decimal("55.55")), uptime.below(Decimal("55.56"))) == (False, True)
+
+
+def test_only_who_was_never_seen_offline_has_100_percent() -> None:
+    almost = Uptime("CP-7", online=10**12, offline=1, not_observed=0, unknown=0, outages=1)
+
+    assert almost.availability == 99.9999
+    assert almost.below(Decimal(100))
 
 
 def test_an_outage_is_an_interval_with_its_cause_and_when_we_knew() -> None:
