@@ -100,10 +100,11 @@ class Fold:
         """How many events of each kind that no projection here folds went by, known to this release or not."""
         self._states: dict[str, Any] = {projection.name: projection.initial() for projection in self.projections}
         self._releases: dict[str, str] = {}
-        self._by_kind: dict[str, list[Projection[Any, Any]]] = {}
+        self._by_kind: dict[str, list[tuple[str, Callable[[Any, Recorded, Event, Below], Sequence[Any]]]]] = {}
+        """Who folds a kind, in order: name and `apply`."""
         for projection in self.projections:
             for kind in projection.kinds:
-                self._by_kind.setdefault(kind, []).append(projection)
+                self._by_kind.setdefault(kind, []).append((projection.name, projection.apply))
 
     def state(self, projection: Projection[S, Any]) -> S:
         """Return a projection's state. It goes on changing as events are folded; it is for reading alone."""
@@ -121,15 +122,16 @@ class Fold:
             NewerSchema: a projection folds this kind, but a newer release wrote it.
             UnreadableEvent: the bytes are no event of their kind.
         """
+        states = self._states
         changes: dict[str, Sequence[Any]] = {}
-        below = Below(self._states, changes)
-        projections = self._by_kind.get(recorded.kind)
-        if projections:
+        below = Below(states, changes)
+        folds = self._by_kind.get(recorded.kind)
+        if folds:
             event = decode(recorded)
             if isinstance(event, Unknown):
-                raise self._newer(recorded, projections)
-            for projection in projections:
-                changes[projection.name] = projection.apply(self._states[projection.name], recorded, event, below)
+                raise self._newer(recorded, needed_by=folds[0][0])
+            for name, apply in folds:
+                changes[name] = apply(states[name], recorded, event, below)
             if isinstance(event, GatewayStarted):
                 self._releases[recorded.id] = event.software
         else:
@@ -137,11 +139,11 @@ class Fold:
         self.position, self.leaf = recorded.position, recorded.leaf
         return below
 
-    def _newer(self, recorded: Recorded, projections: Sequence[Projection[Any, Any]]) -> NewerSchema:
+    def _newer(self, recorded: Recorded, *, needed_by: str) -> NewerSchema:
         release = self._releases.get(recorded.run, "a newer release")
         return NewerSchema(
             f"position {recorded.position} is a {recorded.kind} of schema {recorded.schema}, which {release} wrote "
-            f"and this release cannot read; {projections[0].name} needs it: upgrade Stationkeeper"
+            f"and this release cannot read; {needed_by} needs it: upgrade Stationkeeper"
         )
 
 

@@ -28,11 +28,11 @@ def run_of(connection: str) -> str:
     return connection.rpartition("-")[0]
 
 
-def number_of(connection: str) -> int:
-    """Return n of a connection `<run>-<n>`; 0, which no admission bears, where there is none."""
-    tail = connection.rpartition("-")[2]
+def run_and_number(connection: str) -> tuple[str, int]:
+    """Return run and n of a connection `<run>-<n>`; 0, which no admission bears, where there is no n."""
+    run, _, tail = connection.rpartition("-")
     # No run admits 10^18 stations; what is longer is no number of ours, and int() itself refuses very long ones.
-    return int(tail) if tail.isascii() and tail.isdigit() and len(tail) <= 18 else 0
+    return run, int(tail) if tail.isascii() and tail.isdigit() and len(tail) <= 18 else 0
 
 
 def opened_id(connection: str) -> str:

@@ -17,7 +17,7 @@ from .events import Micros
 MessageState: TypeAlias = Literal["pending", "delivered", "parked", "skipped", "cancelled"]
 
 
-class Owed(msgspec.Struct, frozen=True):
+class Owed(msgspec.Struct, frozen=True, gc=False):
     """A message that a webhook is owed, in some state."""
 
     id: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from base64 import b32encode
+from functools import lru_cache
 from hashlib import sha256
+from itertools import product
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -23,10 +25,17 @@ PING: Final = "webhook.ping"
 FLIPS: Final = frozenset({ONLINE, OFFLINE})
 """In a lane, of messages of one position, these come first."""
 
+RULE: Final = "stationkeeper outbox 1"
+"""What every message's id is made of besides: ids of another rule are others."""
+
 _encode: Final = msgspec.json.Encoder().encode
+_size: Final = Struct(">I").pack
+_PAIRS: Final = [one + other for one, other in product("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", repeat=2)]
+"""Of base32 (RFC 4648, 6)."""
+_SHIFTS: Final = range(120, -1, -10)
 
 
-class StationScene(msgspec.Struct, frozen=True, tag="station"):
+class StationScene(msgspec.Struct, frozen=True, gc=False, tag="station"):
     """A station as of the event that a message tells of."""
 
     at: Micros
@@ -48,10 +57,18 @@ Scene = StationScene | WebhookScene
 
 def message_id(webhook: str, event: str, type: str, station: str) -> str:
     """Name a message, by the webhook, the id of the event that caused it, its type and its station (O12)."""
-    words = [word.encode() for word in ("stationkeeper outbox 1", webhook, event, type, station)]
-    digest = sha256(b"".join([len(word).to_bytes(4, "big") + word for word in words])).digest()
-    # 26 characters of base32 are 130 bits; 20 bytes are whole groups of it.
-    return "msg_" + b32encode(digest[:20]).decode()[:26]
+    cause, of = event.encode(), station.encode()
+    fields = (_framed(RULE, webhook), _size(len(cause)), cause, _framed(type), _size(len(of)), of)
+    digest = sha256(b"".join(fields)).digest()
+    # 26 characters of base32 are 130 bits: 13 pairs of 10. `base64.b32encode` takes twice as long.
+    bits = int.from_bytes(digest[:17], "big") >> 6
+    return "msg_" + "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+
+
+@lru_cache(maxsize=1024)
+def _framed(*words: str) -> bytes:
+    """Return words, each behind its length; kept, because a webhook's messages share most of theirs."""
+    return b"".join([_size(len(word)) + word for word in map(str.encode, words)])
 
 
 def render_body(type: str, scene: Scene) -> bytes:

@@ -30,7 +30,7 @@ DELIVERED_KEPT: Final = 100
 Outcome: TypeAlias = Literal["delivered", "parked"]
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A message, and what its body is made of."""
 
     owed: Owed
@@ -169,10 +169,14 @@ class Box:
         return self._enter(Message(owed, message.scene))
 
     def _enter(self, message: Message) -> list[Owed]:
-        lane = self.lanes.setdefault(message.owed.subject, [])
-        insort_right(lane, message, key=_order)
-        self._pending[message.owed.id] = message
-        changed = [message.owed]
+        owed = message.owed
+        lane = self.lanes.get(owed.subject)
+        if lane is None:
+            self.lanes[owed.subject] = lane = [message]
+        else:
+            insort_right(lane, message, key=_order)
+        self._pending[owed.id] = message
+        changed = [owed]
         if len(lane) > LANE:
             # Two right after the head: states still alternate, and a subscriber sees the hole by the version.
             for skipped in lane[1:3]:

@@ -7,8 +7,8 @@ are in `box`, names and bodies in `bodies`. When messages are attempted is the e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -19,8 +19,8 @@ from ..engine.events import (
     DeliverySucceeded,
     Event,
     GatewayStarted,
+    Micros,
     StationSettled,
-    WebhookAdded,
     WebhookDisabled,
     WebhookRecovered,
     WebhookTested,
@@ -39,10 +39,11 @@ from .bodies import (
     message_id,
     render_body,
 )
-from .box import Box, KeptBox, Message, Outcome
+from .box import Box, KeptBox, Message
 from .fleet import Station
 from .presence import presence
 from .registry import registry
+from .webhooks import Change as Subscription
 from .webhooks import webhooks
 
 __all__ = ["RULES", "Outbox", "outbox", "recall"]
@@ -56,7 +57,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.boxes: dict[str, Box] = {}
-        """By webhook."""
+        """By webhook, in the order of their ids."""
         self.rules = 0
         """The version of the derivation rules in force: the highest that any run has declared."""
 
@@ -67,6 +68,24 @@ class Outbox:
     def upgrade_needed(self) -> bool:
         """Are rules in force that this release does not know? Then nothing is derived, and nothing is owed here."""
         return self.rules > RULES
+
+    def asking(self, type: str, station: str | None = None) -> list[Box]:
+        """Return the boxes of the webhooks whose filter matches now, always in the same order."""
+        return [
+            box
+            for box in self.boxes.values()
+            if box.webhook.asks_for(type) and (station is None or box.webhook.covers(station))
+        ]
+
+    def follow(self, change: Subscription, at: Micros) -> list[Owed]:
+        """Follow what an event of this time changed of a webhook."""
+        if change.now is None:
+            return self.boxes.pop(change.webhook).cancel()
+        if change.before is None:
+            self.boxes = dict(sorted({**self.boxes, change.webhook: Box(change.now)}.items()))
+        else:
+            self.boxes[change.webhook].mend(change.now, at)
+        return []
 
     # --- for the delivery --------------------------------------------------------------------------------------------
 
@@ -149,54 +168,32 @@ def _apply(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Se
         outbox.rules = max(outbox.rules, event.rules)
     if outbox.upgrade_needed:
         return ()
-    return [
-        *_follow_webhooks(outbox, recorded, below),
-        *_tell_flips(outbox, recorded, below),
-        *_tell_other(outbox, recorded, event, below),
-        *_move(outbox, recorded, event),
-    ]
+    return _FOLDS[recorded.kind](outbox, recorded, event, below)
 
 
-def _follow_webhooks(outbox: Outbox, recorded: Recorded, below: Below) -> Iterator[Owed]:
-    for change in below.changes(webhooks):
-        if change.now is None:
-            yield from outbox.boxes.pop(change.webhook).cancel()
-        elif change.before is None:
-            outbox.boxes[change.webhook] = Box(change.now)
-        else:
-            outbox.boxes[change.webhook].mend(change.now, recorded.at)
-
-
-def _tell_flips(outbox: Outbox, recorded: Recorded, below: Below) -> Iterator[Owed]:
+def _tell_flips(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Sequence[Owed]:
     """Derive one message for each flip and each webhook whose filter matches (O1)."""
+    owed: list[Owed] = []
     for change in below.changes(presence):
         if change.flipped:
-            type = ONLINE if change.now.online else OFFLINE
-            for box in _asking(outbox, type, change.station):
-                yield from _tell_of(box, recorded, type, change.now, below)
+            owed += _tell_of(outbox, recorded, ONLINE if change.now.online else OFFLINE, change.now, below)
+    return owed
 
 
-def _tell_other(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Iterator[Owed]:
-    """Derive the messages that are no flips: opt-in ones, tests, and a new subscriber's first picture."""
-    match event:
-        case StationSettled():
-            station = below.state(presence).get(recorded.subject)
-            if station is not None and not station.online and station.version == event.version:
-                for box in _asking(outbox, CONFIRMED, station.id):
-                    yield from _tell_of(box, recorded, CONFIRMED, station, below)
-        case WebhookDisabled():
-            for change in below.changes(webhooks):
-                if change.now is not None and change.before is not None and change.before.state != "disabled":
-                    for box in _asking(outbox, DISABLED):
-                        if box.webhook.id != change.webhook:
-                            yield from _tell(box, recorded, DISABLED, WebhookScene(recorded.at, change.now))
-        case WebhookTested() if recorded.subject in outbox.boxes:
-            box = outbox.boxes[recorded.subject]
-            yield from _tell(box, recorded, PING, WebhookScene(recorded.at, box.webhook))
-        case WebhookAdded(initial="state") if below.changes(webhooks):
-            yield from _tell_all(outbox.boxes[recorded.subject], recorded, below)
-        case _:
-            pass
+def _tell_settled(outbox: Outbox, recorded: Recorded, event: StationSettled, below: Below) -> Sequence[Owed]:
+    station = below.state(presence).get(recorded.subject)
+    if station is None or station.online or station.version != event.version:
+        return ()
+    return _tell_of(outbox, recorded, CONFIRMED, station, below)
+
+
+def _follow_webhook(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Sequence[Owed]:
+    owed: list[Owed] = []
+    for change in below.changes(webhooks):
+        owed += outbox.follow(change, recorded.at)
+        if change.now is not None and change.before is None and change.now.record.initial == "state":
+            owed += _tell_all(outbox.boxes[change.webhook], recorded, below)
+    return owed
 
 
 def _tell_all(box: Box, recorded: Recorded, below: Below) -> Iterator[Owed]:
@@ -204,50 +201,86 @@ def _tell_all(box: Box, recorded: Recorded, below: Below) -> Iterator[Owed]:
     for _, station in sorted(below.state(presence).items()):
         type = ONLINE if station.online else OFFLINE
         if box.webhook.asks_for(type) and box.webhook.covers(station.id):
-            yield from _tell_of(box, recorded, type, station, below)
+            yield from _tell(box, recorded, type, _scene(recorded, station, below), station.id)
 
 
-def _move(outbox: Outbox, recorded: Recorded, event: Event) -> Iterable[Owed]:
-    """Let messages have their outcomes, or be pending again. No message is derived from these (O11)."""
-    match event:
-        case DeliverySucceeded() | DeliveryParked():
-            box = outbox.boxes.get(event.webhook)
-            outcome: Outcome = "delivered" if isinstance(event, DeliverySucceeded) else "parked"
-            return () if box is None else box.settle(event.message, event.round, outcome, event.attempted_at)
-        case DeliveryRequested() if event.round > 0 and event.position < recorded.position:
-            box = outbox.boxes.get(event.webhook)
-            asked = Owed(
-                event.message, event.webhook, recorded.subject, event.type, event.position, event.round, "pending"
-            )
-            return () if box is None else box.request(asked)
-        case WebhookRecovered():
-            box = outbox.boxes.get(recorded.subject)
-            return () if box is None else box.recover(event.since, event.until)
-        case _:
-            return ()
+def _tell_disabled(outbox: Outbox, recorded: Recorded, event: WebhookDisabled, below: Below) -> Sequence[Owed]:
+    """Tell the other webhooks that ask for it of one that was disabled (O11)."""
+    owed: list[Owed] = []
+    for change in below.changes(webhooks):
+        owed += outbox.follow(change, recorded.at)
+        if change.now is not None and change.before is not None and change.before.state != "disabled":
+            for box in outbox.asking(DISABLED):
+                if box.webhook.id != change.webhook:
+                    owed += _tell(box, recorded, DISABLED, WebhookScene(recorded.at, change.now))
+    return owed
 
 
-def _asking(outbox: Outbox, type: str, station: str | None = None) -> Iterator[Box]:
-    """Return the boxes of the webhooks whose filter matches now, always in the same order."""
-    for _, box in sorted(outbox.boxes.items()):
-        if box.webhook.asks_for(type) and (station is None or box.webhook.covers(station)):
-            yield box
+def _tell_tested(outbox: Outbox, recorded: Recorded, event: WebhookTested, below: Below) -> Sequence[Owed]:
+    box = outbox.boxes.get(recorded.subject)
+    return () if box is None else _tell(box, recorded, PING, WebhookScene(recorded.at, box.webhook))
 
 
-def _tell_of(box: Box, recorded: Recorded, type: str, station: Station, below: Below) -> list[Owed]:
-    scene = StationScene(
-        at=recorded.at,
-        station=station,
-        registration=below.state(registry).get(station.id),
-        observed=below.state(presence).observed(station.id),
+# Messages have their outcomes, or are pending again. No message is derived from these (O11).
+
+
+def _delivered(outbox: Outbox, recorded: Recorded, event: DeliverySucceeded, below: Below) -> Sequence[Owed]:
+    box = outbox.boxes.get(event.webhook)
+    return () if box is None else box.settle(event.message, event.round, "delivered", event.attempted_at)
+
+
+def _parked(outbox: Outbox, recorded: Recorded, event: DeliveryParked, below: Below) -> Sequence[Owed]:
+    box = outbox.boxes.get(event.webhook)
+    return () if box is None else box.settle(event.message, event.round, "parked", event.attempted_at)
+
+
+def _requested(outbox: Outbox, recorded: Recorded, event: DeliveryRequested, below: Below) -> Sequence[Owed]:
+    box = outbox.boxes.get(event.webhook)
+    if box is None or event.round <= 0 or event.position >= recorded.position:
+        return ()
+    return box.request(
+        Owed(event.message, event.webhook, recorded.subject, event.type, event.position, event.round, "pending")
     )
-    # A lane of its own for each station (O2, as ADR 0012 reads it): whoever has a flip was admitted by somebody.
-    return _tell(box, recorded, type, scene, station=station.id)
 
 
-def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, *, station: str = "") -> list[Owed]:
-    id = message_id(box.webhook.id, recorded.id, type, station)
-    return box.owe(Message(Owed(id, box.webhook.id, station, type, recorded.position, 0, "pending"), scene))
+def _recovered(outbox: Outbox, recorded: Recorded, event: WebhookRecovered, below: Below) -> Sequence[Owed]:
+    box = outbox.boxes.get(recorded.subject)
+    return () if box is None else box.recover(event.since, event.until)
+
+
+_FOLDS: Final[dict[str, Callable[[Outbox, Recorded, Any, Below], Sequence[Owed]]]] = {
+    **dict.fromkeys(presence.kinds, _tell_flips),
+    StationSettled.kind: _tell_settled,
+    **dict.fromkeys(webhooks.kinds, _follow_webhook),
+    WebhookDisabled.kind: _tell_disabled,
+    WebhookTested.kind: _tell_tested,
+    DeliverySucceeded.kind: _delivered,
+    DeliveryParked.kind: _parked,
+    DeliveryRequested.kind: _requested,
+    WebhookRecovered.kind: _recovered,
+}
+
+
+def _tell_of(outbox: Outbox, recorded: Recorded, type: str, station: Station, below: Below) -> list[Owed]:
+    """Tell of a station, in a lane of its own (O2, ADR 0012): whoever has a flip was admitted by somebody."""
+    owed: list[Owed] = []
+    asking = outbox.asking(type, station.id)
+    if asking:
+        scene = _scene(recorded, station, below)
+        for box in asking:
+            owed += _tell(box, recorded, type, scene, station.id)
+    return owed
+
+
+def _scene(recorded: Recorded, station: Station, below: Below) -> StationScene:
+    registration = below.state(registry).registered(station.id)
+    return StationScene(recorded.at, station, registration, below.state(presence).observed(station.id))
+
+
+def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, station: str = "") -> list[Owed]:
+    webhook = box.webhook.id
+    id = message_id(webhook, recorded.id, type, station)
+    return box.owe(Message(Owed(id, webhook, station, type, recorded.position, 0, "pending"), scene))
 
 
 # --- written down ----------------------------------------------------------------------------------------------------
@@ -281,19 +314,7 @@ def _itself(outbox: Outbox) -> Outbox:
 outbox: Projection[Outbox, Owed] = Projection(
     name="outbox",
     version=2,
-    kinds=presence.kinds
-    | webhooks.kinds
-    | {
-        event.kind
-        for event in (
-            StationSettled,
-            WebhookTested,
-            WebhookRecovered,
-            DeliverySucceeded,
-            DeliveryParked,
-            DeliveryRequested,
-        )
-    },
+    kinds=frozenset(_FOLDS),
     initial=Outbox,
     apply=_apply,
     dump=_dump,

@@ -29,7 +29,7 @@ from ..engine.events import (
     LogRestored,
 )
 from ..engine.fold import Below, Projection
-from ..engine.names import number_of, run_of
+from ..engine.names import run_and_number
 from .fleet import Connection, Disconnect, Fleet, Presence, Run, Station, dump, load
 from .meeting import (
     RESTORED_STEP,
@@ -69,10 +69,14 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     @property
     def flipped(self) -> bool:
         """Did the station go online or offline?"""
-        return self.before.online != self.now.online
+        return (self.before.state == "off") != (self.now.state == "off")
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
+
+
+When: TypeAlias = Callable[[Station, Case[Any]], bool]
+Then: TypeAlias = Callable[[Station, Case[Any]], Station]
 
 
 class Row(NamedTuple):
@@ -84,8 +88,8 @@ class Row(NamedTuple):
     number: int
     states: tuple[Presence, ...]
     kinds: tuple[str, ...]
-    when: Callable[[Station, Case[Any]], bool]
-    then: Callable[[Station, Case[Any]], Station]
+    when: When
+    then: Then
     odd: str = ""
     """Why the event makes no sense there, if it makes none."""
 
@@ -144,11 +148,14 @@ TABLE: Final[tuple[Row, ...]] = (
 )
 # fmt: on
 
-_ROWS: Final[dict[tuple[str, str], tuple[Row, ...]]] = {
-    (state, kind): tuple(row for row in TABLE if state in row.states and kind in row.kinds)
-    for state in ANY
+_ROWS: Final[dict[str, dict[Presence, list[tuple[When, Then, str]]]]] = {
+    kind: {
+        state: [(row.when, row.then, row.odd) for row in TABLE if state in row.states and kind in row.kinds]
+        for state in ANY
+    }
     for kind in {kind for row in TABLE for kind in row.kinds}
 }
+"""By kind and state: the rows that may fit, in order, without what was used to find them."""
 
 
 # --- the fold --------------------------------------------------------------------------------------------------------
@@ -157,13 +164,13 @@ _ROWS: Final[dict[tuple[str, str], tuple[Row, ...]]] = {
 def _meet(fleet: Fleet, station: str, case: Case[Any]) -> tuple[Change | None, str]:
     """Let a station meet an event; return what changed, and why the event was odd."""
     before = fleet.known(station)
-    for row in _ROWS[before.state, case.recorded.kind]:
-        if row.when(before, case):
-            now = row.then(before, case)
+    for when, then, odd in _ROWS[case.recorded.kind][before.state]:
+        if when(before, case):
+            now = then(before, case)
             if now is before:
-                return None, row.odd
+                return None, odd
             fleet.put(before, now)
-            return Change(station, before, now), row.odd
+            return Change(station, before, now), odd
     return None, ""
 
 
@@ -178,11 +185,12 @@ def _all_meet(fleet: Fleet, stations: Iterable[str], case: Case[Any], odd: str =
 def _connection(
     fleet: Fleet, recorded: Recorded, event: ConnectionOpened | ConnectionPingTimedOut | ConnectionClosed
 ) -> Sequence[Change]:
-    station, n = recorded.subject, number_of(event.connection)
+    station = recorded.subject
     if not station:
         fleet.odd[NO_STATION] += 1
         return ()
-    run = fleet.running(run_of(event.connection))
+    of, n = run_and_number(event.connection)
+    run = fleet.running(of)
     fresh = run is not None and n > run.marks.get(station, 0)
     change, odd = _meet(fleet, station, Case(recorded, event, run, fresh))
     if run is not None and fresh:

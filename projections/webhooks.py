@@ -65,7 +65,8 @@ class Webhook(msgspec.Struct, frozen=True):
 
     def covers(self, station: str) -> bool:
         """Does one of its patterns match the station's id? Case counts, as in OCPP."""
-        return any(pattern == "*" or fnmatchcase(station, pattern) for pattern in self.record.stations)
+        patterns = self.record.stations
+        return "*" in patterns or any(fnmatchcase(station, pattern) for pattern in patterns)
 
 
 class Change(msgspec.Struct, frozen=True):

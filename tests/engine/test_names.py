@@ -33,12 +33,12 @@ def test_ids_of_one_moment_differ() -> None:
 def test_a_connection_says_its_run_and_number(run: str, n: int) -> None:
     connection = names.connection_name(run, n)
 
-    assert (names.run_of(connection), names.number_of(connection)) == (run, n)
+    assert names.run_and_number(connection) == (names.run_of(connection), n) == (run, n)
 
 
 @pytest.mark.parametrize("odd", ["", "run", "run-", "run-x", "run-²", "run--", "-", "run-1.5", "run-٣"])
 def test_what_is_no_connection_has_the_number_that_no_admission_bears(odd: str) -> None:
-    assert names.number_of(odd) == 0
+    assert names.run_and_number(odd)[1] == 0
 
 
 def test_computed_ids_are_written_down_for_ever() -> None:

@@ -14,7 +14,7 @@ from stationkeeper.engine import events as e
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Fold, fold
-from stationkeeper.engine.names import number_of, run_of
+from stationkeeper.engine.names import run_and_number, run_of
 from stationkeeper.projections import presence
 from stationkeeper.projections.presence import Change, Fleet
 
@@ -57,7 +57,7 @@ class Model:
         self, station: str, event: e.ConnectionOpened | e.ConnectionPingTimedOut | e.ConnectionClosed
     ) -> None:
         c = event.connection
-        run, n = run_of(c), number_of(c)
+        run, n = run_and_number(c)
         newest = run in self.running and n > self.marks.get((station, run), 0)
         if newest:
             self.marks[station, run] = n
