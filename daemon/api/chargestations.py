@@ -17,6 +17,7 @@ from ...engine.clock import parse_time, rfc3339
 from ...engine.events import PingSettings, StationRecord
 from ...engine.fold import Fold
 from ...engine.log import Log
+from ...engine.log.stations import life_of
 from ...projections import presence, registry
 from ...projections.chargestation import chargestation
 from ..http.paths import encoded
@@ -28,7 +29,7 @@ from .answers import json_answer, page, page_of_ids
 from .parameters import Cursor, Id, Limit
 
 REPLAYS: Final = trio.CapacityLimiter(2)
-"""Replays at once: each keeps a thread busy for as long as the log is long, and the committer needs one, too."""
+"""Replays at once: each keeps a thread busy for as long as a station's life is, and the committer needs one, too."""
 
 _AT: Final = {
     "name": "at",
@@ -88,26 +89,24 @@ def shown(engine: Engine, id: str) -> dict[str, object]:
 
 
 def shown_as_of(log: Log, id: str, moment: str) -> dict[str, object]:
-    """Replay a log up to a moment, and return the object of a station as of then. Takes as long as the log is long.
+    """Replay what concerns a station up to a moment, and return its object as of then.
 
     Raises:
         Invalid: the moment is none.
         NotFound: there was no such station.
     """
     position = position_of(log, moment)
-    fold, at = Fold([presence, registry]), None
-    for recorded in log.read(until=position, kinds=presence.kinds | registry.kinds):
-        # Of the events of stations only this one's; of gateways, all.
-        if recorded.subject in ("", id):
-            fold.advance(recorded)
-    for recorded in log.read(position - 1, until=position):
-        at = rfc3339(recorded.at)
+    fold = Fold([presence, registry])
+    for recorded in life_of(log, id, until=position):
+        fold.advance(recorded)
+    newest = next(log.read(position - 1, until=position), None)
     found = chargestation(fold.state(presence), fold.state(registry), id)
     if found is None:
         raise NotFound(f"there was no station {id!r} as of position {position}")
     registered = fold.state(registry).get(id)
     liveness = None if registered is None else liveness_of(registered.record)
-    return {**found, "liveness": liveness, "asOf": {"position": position, "at": at}}
+    as_of = {"position": position, "at": None if newest is None else rfc3339(newest.at)}
+    return {**found, "liveness": liveness, "asOf": as_of}
 
 
 def liveness_of(record: StationRecord) -> dict[str, float | None] | None:

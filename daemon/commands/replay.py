@@ -10,6 +10,7 @@ import click
 from ...engine.clock import rfc3339
 from ...engine.fold import Fold
 from ...engine.log.reading import open_reader
+from ...engine.log.stations import life_of
 from ...projections import presence, registry
 from ...projections.chargestation import chargestation
 from ..registry.errors import NotFound
@@ -28,15 +29,15 @@ def replay(log: str, at: str | None, station: str | None) -> None:
     """
     with closing(open_reader(log)) as reader:
         until = reader.position if at is None else position_of(reader, at, option="--at")
+        events = reader.read(until=until) if station is None else life_of(reader, station, until=until)
         fold = Fold([presence, registry])
-        newest = None
-        for recorded in with_progress(reader.read(until=until), "replay", until=until):
+        for recorded in with_progress(events, "replay", until=until):
             fold.advance(recorded)
-            newest = recorded.at
+        newest = next(reader.read(until - 1, until=until), None)
     fleet, stations = fold.state(presence), fold.state(registry)
     wanted = sorted({*fleet, *stations}) if station is None else [station]
     shown = [chargestation(fleet, stations, id) for id in wanted]
     if station is not None and shown == [None]:
         raise NotFound(f"there is no station {station!r} as of position {until}")
-    answer = {"position": until, "at": None if newest is None else rfc3339(newest), "chargestations": shown}
+    answer = {"position": until, "at": None if newest is None else rfc3339(newest.at), "chargestations": shown}
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
