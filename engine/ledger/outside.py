@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ..errors import LogContradicted, LogUnavailable
+from ..log.files import sync_folder
 from .note import VerifyingKey
 
 
@@ -79,10 +80,12 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.write(descriptor, content)
+            while content:  # a disk that is nearly full takes a part, and says so alone by the count
+                content = content[os.write(descriptor, content) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         new.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise LogUnavailable(f"{path} cannot be written ({error.strerror}); check the disk and its rights") from error

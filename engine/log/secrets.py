@@ -27,7 +27,9 @@ _PRAGMAS: Final[dict[str, str | int]] = {
     "journal_mode": "delete",
     # What is deleted is overwritten with zeros.
     "secure_delete": 1,
-    "synchronous": 2,
+    # EXTRA: the folder is synced after each commit, too. With less the journal that a commit removed may come back with
+    # the power, and SQLite would take the commit back: a password that was printed would be gone, a forgotten one here.
+    "synchronous": 3,
     "fullfsync": 1,
     "trusted_schema": 0,
     # Nothing spills into files elsewhere.

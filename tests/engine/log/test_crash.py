@@ -1,7 +1,12 @@
-"""Bad days in a process of their own: killed at any moment, and a disk that ends."""
+"""Bad days in a process of their own: killed at each step of what it writes, or at any moment, and a disk that ends.
+
+A step is a system call that changes a file. `faults.c` kills the process just before its k-th, for every k, and then
+in the middle of each write.
+"""
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -12,8 +17,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from faulting import CHANGE, DIE, DIE_HALFWAY, WRITE, Fault, Outcome, Victim, compiled, folder_in_memory, victim
 
-from stationkeeper.engine.log.sqlite import open_log
+from stationkeeper.engine.entry import leaf
+from stationkeeper.engine.ledger import outside
+from stationkeeper.engine.ledger.checkpoint import Checkpoint
+from stationkeeper.engine.ledger.note import signer_of
+from stationkeeper.engine.log.driver import LAYOUT
+from stationkeeper.engine.log.reading import open_reader
+from stationkeeper.engine.log.secrets import open_secrets
+from stationkeeper.engine.log.sqlite import SqliteLog, open_log
+from stationkeeper.engine.testing.logs import some_entry
 
 APPENDER = """
 import sys
@@ -64,6 +78,118 @@ log.recover()
 log.append(batch)
 print("kept", log.position, flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    library = compiled("faults", tmp_path_factory.mktemp("faults"))
+    with victim(Path(__file__).with_name("dying_log.py"), library) as process:
+        yield process
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with folder_in_memory() as folder:
+        yield folder
+
+
+def deaths(process: Victim, folder: Path, history: str) -> Iterator[tuple[Outcome, Path]]:
+    """Let a history die at each of its steps, and at last live; yield what it had said, and where its files are."""
+    for sorts, how in ((CHANGE, DIE), (WRITE, DIE_HALFWAY)):
+        status = -signal.SIGKILL
+        step = 0
+        while status != 0:
+            step += 1
+            here = folder / f"{step}"
+            here.mkdir()
+            outcome = process.play(history, here, Fault(sorts, how, step))
+            status = outcome.status
+            assert status in (0, -signal.SIGKILL)
+            try:
+                yield outcome, here / "fleet.db"
+            except AssertionError as error:
+                error.add_note(f"at step {step} ({how}): {outcome.said}")
+                raise
+            shutil.rmtree(here)
+        assert step > 3
+
+
+@pytest.mark.parametrize(
+    "history", ["making", "opening", "appending", "recovering", "keeping_snapshots", "checkpointing", "closing"]
+)
+def test_whichever_step_is_the_last_a_log_holds_whole_batches_and_all_that_was_acknowledged(
+    process: Victim, folder: Path, history: str
+) -> None:
+    for outcome, path in deaths(process, folder, history):
+        with closing(open_log(path)) as log:
+            check_batches(outcome, log)
+            states = {kept.state for name in ("presence", "outbox") if (kept := log.snapshot(name))}
+            assert len(states) <= 1, "of snapshots kept together one is older"
+
+
+def check_batches(outcome: Outcome, log: SqliteLog) -> None:
+    """Check that a log is whole, holds what its dead writer was told, and goes on."""
+    events = list(log.read())
+    ids = [event.id for event in events]
+    assert [event.position for event in events] == list(range(1, log.position + 1))
+    assert all(event.leaf == leaf(event) for event in events)
+    assert len(set(ids)) == len(ids)
+    assert log.fetch("PRAGMA integrity_check", ()) == [("ok",)]
+    for batch, positions in outcome.words("kept"):
+        assert [ids[position - 1] for position in positions] == batch
+    for (batch,) in outcome.words("tried"):
+        assert set(batch) <= set(ids) or not set(batch) & set(ids), "a batch was split"
+    assert log.append([some_entry("after", run="run-z")]) == [len(ids) + 1]
+
+
+def test_whichever_step_is_the_last_an_old_log_is_of_its_layout_or_of_ours(process: Victim, folder: Path) -> None:
+    known = json.loads((Path(__file__).parents[2] / "vectors" / "logs" / "0.1.0-killed.json").read_text())
+    layouts: set[int] = set()
+    for outcome, path in deaths(process, folder, "migrating"):
+        with closing(open_reader(path)) as reader:
+            layouts.add(reader.layout)
+            before = [event.leaf for event in reader.read()]
+        with closing(open_log(path)) as log:
+            assert [event.leaf for event in log.read()] == before
+            assert log.fetch("PRAGMA user_version", ()) == [(LAYOUT,)]
+            check_batches(outcome, log)
+        assert len(before) in (known["events"], known["events"] + 1)
+    assert layouts == {1, LAYOUT}
+
+
+def test_whichever_step_is_the_last_each_secret_is_the_old_or_the_new_one(process: Victim, folder: Path) -> None:
+    for outcome, path in deaths(process, folder, "keeping_secrets"):
+        allowed: dict[str, set[str | None]] = {"a": {None}, "b": {None}}
+        for word, *rest in outcome.said:
+            if word == "changing":
+                allowed[rest[0]] |= {rest[1]}
+            elif word == "changed":
+                allowed[rest[0]] = {rest[1]}
+        with closing(open_log(path)) as log:
+            secrets = open_secrets(path, log.log_id, create=True)
+        assert secrets is not None
+        with closing(secrets):
+            for id, values in allowed.items():
+                found = secrets.get(id)
+                assert (found and found.decode()) in values
+        for id, secret in (("a", "one"), ("b", "two")):
+            if secret * 500 not in allowed[id]:
+                assert secret.encode() * 20 not in secrets.path.read_bytes(), (
+                    "a secret that was replaced is still there"
+                )
+
+
+def test_whichever_step_is_the_last_the_checkpoint_beside_a_log_is_the_old_or_the_new_one(
+    process: Victim, folder: Path
+) -> None:
+    for outcome, path in deaths(process, folder, "writing_checkpoints"):
+        note = outside.read_note(path)
+        said = max((size for (size,) in outcome.words("size")), default=0)
+        if note is None:
+            assert said == 0
+        else:
+            assert signer_of(note, outside.read_keys(path)) is not None
+            assert Checkpoint.parse(note).size in (said, said + 1)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -12,6 +12,7 @@ import pytest
 from faulting import (
     EVERYTHING,
     FAIL,
+    NAME,
     OPEN,
     READ,
     SHORT,
@@ -28,6 +29,9 @@ from faulting import (
 )
 
 from stationkeeper.engine.entry import leaf
+from stationkeeper.engine.ledger import outside
+from stationkeeper.engine.ledger.checkpoint import Checkpoint
+from stationkeeper.engine.ledger.note import signer_of
 from stationkeeper.engine.log.sqlite import open_log
 
 SORTS = {"write": WRITE, "sync": SYNC, "open": OPEN, "truncate": TRUNCATE, "read": READ}
@@ -37,6 +41,13 @@ SORTS = {"write": WRITE, "sync": SYNC, "open": OPEN, "truncate": TRUNCATE, "read
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     library = compiled("faults", tmp_path_factory.mktemp("faults"))
     with victim(Path(__file__).with_name("faulted_log.py"), library) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def dying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    library = compiled("faults", tmp_path_factory.mktemp("faults"))
+    with victim(Path(__file__).with_name("dying_log.py"), library) as process:
         yield process
 
 
@@ -112,6 +123,28 @@ def test_writes_that_fall_short_are_carried_on(process: Victim, folder: Path) ->
     for n, fault in enumerate([Fault(WRITE, SHORT, times=0), *each]):
         outcome = tried(process, folder / str(n), "committing", fault)
         assert outcome.words("failures") == [[0, True], [0, True]]
+
+
+@pytest.mark.parametrize("sort", ["write", "sync", "open", "name"])
+def test_whichever_call_fails_the_checkpoint_beside_a_log_is_whole(dying: Victim, folder: Path, sort: str) -> None:
+    sorts = SORTS.get(sort, NAME)
+    (folder / "count").mkdir()
+    calls = dying.play("writing_checkpoints", folder / "count", Fault(sorts, first=0, times=-1)).seen
+    assert calls >= 5
+    short = [Fault(WRITE, SHORT, first) for first in range(1, calls + 1)] if sorts == WRITE else []
+    for n, fault in enumerate([*faults(sorts, calls), *short]):
+        path = folder / f"{n}" / "fleet.db"
+        path.parent.mkdir()
+        outcome = dying.play("writing_checkpoints", path.parent, fault)
+        said = max((size for (size,) in outcome.words("size")), default=0)
+        assert outcome.status == 0
+        assert len(outcome.words("refused")) + len(outcome.words("size")) == 5
+        assert fault.times != 1 or said >= 4, "it goes on when the fault is over"
+        note = outside.read_note(path)
+        assert note is not None or said == 0
+        if note is not None:
+            assert Checkpoint.parse(note).size >= said
+            assert signer_of(note, outside.read_keys(path)) is not None
 
 
 def test_a_reader_without_descriptors_does_not_take_the_writers_locks_with_it(process: Victim, folder: Path) -> None:

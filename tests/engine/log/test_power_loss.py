@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from disks import Disk, Record, parse, recovered
 from faulting import compiled, folder_in_memory
+
+from stationkeeper.engine.ledger import outside
+from stationkeeper.engine.ledger.checkpoint import Checkpoint
+from stationkeeper.engine.ledger.note import signer_of
+from stationkeeper.engine.log.secrets import open_secrets
 
 SCRIPT = """
 import os, sys
@@ -39,6 +46,27 @@ for life in range(2):
     log.close()
 """
 
+BESIDE = """
+import os, sys
+from pathlib import Path
+from stationkeeper.engine.ledger import outside
+from stationkeeper.engine.ledger.checkpoint import Checkpoint
+from stationkeeper.engine.ledger.note import SigningKey
+from stationkeeper.engine.log.secrets import open_secrets
+
+path = Path(sys.argv[1])
+acks = os.open(str(path) + ".acks", os.O_RDWR | os.O_CREAT)
+key = SigningKey("origin", b"k" * 32)
+for life in range(2):
+    secrets = open_secrets(path, "log", create=True)
+    outside.add_key(path, key.public)
+    for n in range(1 + 3 * life, 4 + 3 * life):
+        outside.write_note(path, Checkpoint("origin", n, b"r" * 32).signed(key))
+        secrets.keep("newest", b"%d" % n)
+        os.pwrite(acks, b"%08d" % n, 0)
+    secrets.close()
+"""
+
 
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -51,12 +79,12 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
-def run(recorder: Path, folder: Path, *, synchronous: int) -> list[Record]:
-    """Run the script and return all that it did to the files of its log."""
+def run(recorder: Path, folder: Path, script: str = SCRIPT, *, synchronous: int = 2) -> list[Record]:
+    """Run a script and return all that it did to the files of its log."""
     work, trace = folder / "work", folder / "trace"
     work.mkdir()
     watched = {"LD_PRELOAD": str(recorder), "RECORDER_FOLDER": str(work), "RECORDER_TRACE": str(trace)}
-    command = [sys.executable, "-c", SCRIPT, str(work / "fleet.db"), str(synchronous)]
+    command = [sys.executable, "-c", script, str(work / "fleet.db"), str(synchronous)]
     subprocess.run(command, check=True, env={**os.environ, **watched})
     return list(parse(trace.read_bytes()))
 
@@ -82,6 +110,29 @@ def test_what_was_acknowledged_survives_a_power_loss_at_any_moment(recorder: Pat
     assert states[-1][0] == 50
     for n, (acknowledged, files) in enumerate(states):
         assert recovered(folder / str(n), files) >= acknowledged
+
+
+def test_the_files_beside_a_log_survive_it_too(recorder: Path, folder: Path) -> None:
+    states = list(outcomes(run(recorder, folder, BESIDE), random.Random(20261122)))
+
+    assert len(states) > 100
+    assert states[-1][0] == 6
+    for n, (acknowledged, files) in enumerate(states):
+        path = folder / str(n) / "fleet.db"
+        path.parent.mkdir()
+        for name, content in files.items():
+            (path.parent / name).touch(mode=0o600)
+            (path.parent / name).write_bytes(content)
+        note = outside.read_note(path)
+        protected = 0 if note is None else Checkpoint.parse(note).size
+        assert note is None or signer_of(note, outside.read_keys(path)) is not None
+        secrets = open_secrets(path, "log", create=True)
+        assert secrets is not None
+        with closing(secrets):
+            newest = int(secrets.get("newest") or 0)
+        assert acknowledged <= protected <= acknowledged + 1
+        assert acknowledged <= newest <= protected
+        shutil.rmtree(path.parent)
 
 
 def test_the_same_without_syncs_is_found_out(recorder: Path, folder: Path) -> None:

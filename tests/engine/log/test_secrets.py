@@ -163,7 +163,7 @@ def test_a_file_that_others_may_read_is_refused(secrets: SecretsFile, log: Path,
 
 
 def test_deleting_is_secure_and_commits_are_synced(secrets: SecretsFile) -> None:
-    wanted = {"secure_delete": 1, "journal_mode": "delete", "synchronous": 2}
+    wanted = {"secure_delete": 1, "journal_mode": "delete", "synchronous": 3}
 
     assert {name: secrets.pragma(name) for name in wanted} == wanted
 
