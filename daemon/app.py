@@ -11,6 +11,7 @@ from .api.answers import answer_errors
 from .api.chargestations import chargestations
 from .api.events import history
 from .api.health import health
+from .api.uptime import uptimes
 from .api.webhooks import messages, requests_of_webhooks, subscriptions
 from .dashboard.dashboard import dashboard
 from .dashboard.login import login
@@ -31,7 +32,6 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
     app = FastAPI(
         title="Stationkeeper",
         version=version("stationkeeper"),
-        description="Which charging stations are online, since when and why; and who is told.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
@@ -44,6 +44,7 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
         requests_of_webhooks(engine, registrar),
         messages(engine, registrar),
         history(engine),
+        uptimes(engine),
         health(engine, Metrics(engine)),
         documentation(app),
         dashboard(engine, tokens),

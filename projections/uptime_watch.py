@@ -106,6 +106,11 @@ class Watch:
         """Return when a run stopped watching for good, or is last known to have watched; 0: it never did."""
         return self._ends.get(run, 0)
 
+    @property
+    def known_until(self) -> Micros:
+        """The last moment at which any run watched; 0: none ever did."""
+        return max(self._ends.values(), default=0)
+
     def time_of(self, recorded: Recorded) -> Micros:
         """Return when an event happened: as it says, but no later than an event of a gateway at or after it."""
         index = bisect_left(self._positions, recorded.position)

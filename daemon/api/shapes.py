@@ -187,6 +187,34 @@ class Chargestations(Answer):
     next: str | None
 
 
+class OutageShown(Answer):
+    """From the last proof of life to the next open; both may lie outside the window, the seconds do not."""
+
+    from_: Time = Field(alias="from")
+    to: Time | None = Field(description="null: it goes on.")
+    offlineSeconds: float  # noqa: N815
+    notObservedSeconds: float = Field(description="Of it: no gateway could have seen the station.")  # noqa: N815
+    cause: str
+    code: int | None
+    detectedAt: Time  # noqa: N815
+
+
+class Uptime(Answer):
+    """The four times add up to the window."""
+
+    id: str
+    from_: Time = Field(alias="from")
+    to: Time
+    position: int = Field(description="The log was read up to here.")
+    availability: float | None = Field(description="Percent: online / (online + offline). null: never observed.")
+    onlineSeconds: float  # noqa: N815
+    offlineSeconds: float  # noqa: N815
+    notObservedSeconds: float = Field(description="Our own restarts, stalls, and what lies ahead.")  # noqa: N815
+    unknownSeconds: float = Field(description="Before the station was first let in.")  # noqa: N815
+    outageCount: int  # noqa: N815
+    outages: list[OutageShown] = Field(description="Those that reach into the window, oldest first; the newest 1,000.")
+
+
 class EventShown(Answer):
     position: int
     id: str
