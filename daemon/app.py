@@ -32,6 +32,7 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
     app = FastAPI(
         title="Stationkeeper",
         version=version("stationkeeper"),
+        description="Which charging stations are online, since when and why; and who is told.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
