@@ -13,6 +13,7 @@ from .api.events import history
 from .api.health import health
 from .api.uptime import uptimes
 from .api.webhooks import messages, requests_of_webhooks, subscriptions
+from .api.why import reasons
 from .dashboard.dashboard import dashboard
 from .dashboard.login import login
 from .dashboard.openapi import describe, documentation
@@ -46,6 +47,7 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
         messages(engine, registrar),
         history(engine),
         uptimes(engine),
+        reasons(engine),
         health(engine, Metrics(engine)),
         documentation(app),
         dashboard(engine, tokens),

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "webhook": (".commands.webhook", "Subscribe receivers to what happens."),
     "replay": (".commands.replay", "Print the state of the fleet as of any moment of a log."),
     "events": (".commands.events", "Print the history of a log, one event a line."),
+    "why": (".commands.why", "Say why a station is online or offline, from the log alone."),
     "uptime": (".commands.uptime", "Print for how long stations were online, and their outages."),
     "simulate": (".commands.simulate", "Let a fleet of virtual stations dial in."),
 }

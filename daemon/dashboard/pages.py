@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from ...engine.clock import rfc3339
 from ..http.paths import encoded
-from .words import ago, clock, count, duration, number
+from ..words import ago, clock, count, duration, number
 
 _HOME: Final = Path(__file__).parent
 

@@ -30,7 +30,7 @@ from ...engine.names import run_of
 from ...engine.sending import MessageState, Owed
 from ...projections import outbox, webhooks
 from ..api.events import READERS
-from .words import told
+from ..words import told
 
 Tone: TypeAlias = Literal["good", "bad", "held", "plain"]
 

@@ -17,7 +17,7 @@ from ...projections.fleet import Station
 from ...projections.webhooks import Webhook
 from ..api.chargestations import everybody
 from ..api.webhooks import accepted_at, problem_of
-from .words import because
+from ..words import because
 
 Shown: TypeAlias = Literal["online", "offline", "unobserved", "new"]
 """How a station's flag is shown; `new`: registered, and never seen."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...engine.clock import rfc3339
-from ...engine.codec import decode
-from ...engine.entry import Recorded
-from ...engine.errors import UnreadableEvent
-from ...engine.events import (
+from ..engine.clock import rfc3339
+from ..engine.codec import decode
+from ..engine.entry import Recorded
+from ..engine.errors import UnreadableEvent
+from ..engine.events import (
     ConnectionClosed,
     ConnectionOpened,
     ConnectionPingTimedOut,

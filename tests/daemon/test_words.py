@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from strategies import arbitrary_histories
 
-from stationkeeper.daemon.dashboard.words import CAUSES, ago, because, clock, count, duration, told
+from stationkeeper.daemon.words import CAUSES, ago, because, clock, count, duration, told
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.entry import Recorded, recorded
 from stationkeeper.engine.events import Cause, ConnectionClosed

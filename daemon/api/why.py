@@ -1,0 +1,37 @@
+"""Why a station is online or offline, from the log alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import trio
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from ...engine import Engine
+from ..why import MOMENTS, as_json, explain
+from .answers import json_answer
+from .chargestations import REPLAYS, position_of
+from .parameters import LISTED, Id
+
+
+def reasons(engine: Engine) -> APIRouter:
+    """Return the route."""
+    router = APIRouter(tags=["chargestations"])
+
+    @router.get("/chargestations/{id:id}/why", summary="Explain a station's state", response_class=Response)
+    async def why(
+        id: Id,
+        at: Annotated[str | None, Query(description="As of this position, or of this time (RFC 3339).")] = None,
+        last: Annotated[int, Query(ge=1, le=LISTED, description="How many events to tell of.")] = MOMENTS,
+    ) -> Response:
+        """What happened to it, what that meant, the messages it made, and each attempt at these with its answer."""
+
+        def read() -> dict[str, object]:
+            with engine.reader() as log:
+                until = None if at is None else position_of(log, at)
+                return as_json(explain(log, id, until=until, most=last))
+
+        return json_answer(await trio.to_thread.run_sync(read, limiter=REPLAYS))
+
+    return router

@@ -1,0 +1,67 @@
+"""The command `why`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import click
+
+from ...engine.clock import rfc3339
+from ...engine.log.reading import open_reader
+from ..why import MOMENTS, Attempt, Message, Moment, Why, as_json, explain
+from .options import output_format, position_of
+from .printing import visible
+
+
+@click.command(epilog="Example: stationkeeper why stationkeeper.db CP-7 --at 2026-11-22T03:14:00Z")
+@click.argument("log")
+@click.argument("station", metavar="ID")
+@click.option("--at", metavar="TIME|POSITION", help="As of then; a time means the last position up to it.")
+@click.option("--last", type=click.IntRange(min=1), default=MOMENTS, show_default=True, help="How many events to show.")
+@output_format("text", "json", default="text")
+def why(log: str, station: str, at: str | None, last: int, form: str) -> None:
+    """Say why a station is online or offline: the events that made it so, the messages that they made, and each attempt
+    at these with its answer.
+
+    It is told from LOG alone, which is read beside a running daemon or without one, and left byte for byte as it is.
+    """
+    with closing(open_reader(log)) as reader:
+        until = None if at is None else position_of(reader, at, option="--at")
+        found = explain(reader, station, until=until, most=last)
+    if form == "json":
+        click.echo(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+    else:
+        _print(found)
+
+
+def _print(why: Why) -> None:
+    click.echo(visible(why.answer))
+    click.echo(f"Version {why.station['version']}, as of position {why.position}.")
+    click.echo()
+    if why.earlier:
+        click.echo(f"  ... {why.earlier} earlier events; --last shows more")
+    for moment in why.moments:
+        click.echo(f"{moment.position:>8}  {rfc3339(moment.at)}  {visible(moment.words)}{_effect(moment)}")
+        for message in moment.messages:
+            click.echo(f"{'':>10}{message.type} to {visible(message.name or message.webhook)}: {_state(message)}")
+            for attempt in message.attempts:
+                click.echo(f"{'':>12}{rfc3339(attempt.at)}  {_attempt(attempt)}")
+
+
+def _effect(moment: Moment) -> str:
+    if moment.flag:
+        return f"  => {moment.flag}, version {moment.version}"
+    note = "odd where it stands: it changed nothing" if moment.odd else moment.note
+    return f"  ({note})" if note else ""
+
+
+def _state(message: Message) -> str:
+    return f"{message.state} ({message.id})"
+
+
+def _attempt(attempt: Attempt) -> str:
+    again = f" of round {attempt.round}" if attempt.round else ""
+    status = "" if attempt.status is None else f" {attempt.status}"
+    due = "" if attempt.next is None else f"; next due {rfc3339(attempt.next)}"
+    return f"attempt {attempt.number}{again}:{status} {visible(attempt.result)}{due}"

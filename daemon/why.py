@@ -1,0 +1,297 @@
+"""Why one station is online or offline: explained from the log alone, down to each attempt at each message.
+
+It reads only what concerns the station (`life_of`), and keeps no more of it than it is asked to show.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from attrs import Factory, define, frozen
+
+from ..engine.clock import rfc3339
+from ..engine.codec import decode
+from ..engine.entry import Recorded
+from ..engine.events import DeliveryParked, DeliverySucceeded, Micros
+from ..engine.fold import Fold
+from ..engine.log import Log
+from ..engine.log.stations import life_of
+from ..engine.sending import MessageState, Owed
+from ..projections import outbox, presence, registry, webhooks
+from ..projections.chargestation import chargestation
+from ..projections.presence import Change
+from .registry.errors import NotFound
+from .words import because, clock, told
+
+_NOTES: Final = {
+    ("held", "on"): "back in time, so nobody is told",
+    ("on", "on"): "takes over from its older connection",
+    ("on", "held"): "the flag stays for now",
+}
+"""What a change of state means that is no flip: the states before and after it."""
+MOMENTS: Final = 20
+"""Events shown unless more are asked for."""
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """One try to deliver a message, and what came of it."""
+
+    round: int
+    number: int
+    at: Micros
+    status: int | None
+    """The HTTP status of the answer; none if there was none."""
+    result: str
+    """`accepted`, or what went wrong."""
+    next: Micros | None = None
+    """When the next one was due; none after the last."""
+
+
+@define(kw_only=True)
+class Message:
+    """A message that an event made, and what became of it."""
+
+    id: str
+    type: str
+    webhook: str
+    name: str
+    """The webhook's name, or its URL's host; empty once it is gone."""
+    state: MessageState
+    attempts: list[Attempt] = Factory(list[Attempt])
+
+
+@frozen(kw_only=True)
+class Moment:
+    """An event that had to do with the station."""
+
+    position: int
+    at: Micros
+    kind: str
+    words: str
+    flag: str
+    """What it did to the flag: `online`, `offline`, or empty."""
+    version: int
+    """Of the station, after it."""
+    note: str
+    """What it meant where the flag stayed; often empty."""
+    odd: bool
+    """Whether it made no sense where it stands, and so changed nothing by itself."""
+    messages: list[Message] = Factory(list[Message])
+
+
+@frozen(kw_only=True)
+class Why:
+    """The explanation."""
+
+    station: Mapping[str, Any]
+    """The Chargestation object."""
+    position: int
+    """As of which position of the log."""
+    answer: str
+    """In a sentence or two."""
+    moments: list[Moment]
+    """Oldest first, the newest ones of all."""
+    earlier: int
+    """How many moments there were before these."""
+
+
+def explain(log: Log, station: str, *, until: int | None = None, most: int = MOMENTS) -> Why:
+    """Explain a station's state as of a position, or of the end of the log, by its newest *most* moments.
+
+    Raises:
+        NotFound: the log knows no such station.
+    """
+    until = log.position if until is None else until
+    story = _Story(station, most)
+    for recorded in life_of(log, station, until=until):
+        story.follow(recorded)
+    shown = chargestation(story.fold.state(presence), story.fold.state(registry), station)
+    if shown is None:
+        raise NotFound(f"there is no station {station!r} as of position {until}")
+    for moment in story.moments:
+        for message in moment.messages:
+            _add_failures(message, log)
+    return Why(
+        station=shown,
+        position=until,
+        answer=_answer(story.fold, station),
+        moments=list(story.moments),
+        earlier=story.count - len(story.moments),
+    )
+
+
+def as_json(why: Why) -> dict[str, Any]:
+    """Write an explanation as JSON would have it."""
+    return {
+        "position": why.position,
+        "answer": why.answer,
+        "chargestation": why.station,
+        "earlier": why.earlier,
+        "moments": [
+            {
+                "position": moment.position,
+                "at": rfc3339(moment.at),
+                "kind": moment.kind,
+                "words": moment.words,
+                "flag": moment.flag or None,
+                "version": moment.version,
+                "note": moment.note,
+                "odd": moment.odd,
+                "messages": [_message_as_json(message) for message in moment.messages],
+            }
+            for moment in why.moments
+        ],
+    }
+
+
+def _message_as_json(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "type": message.type,
+        "webhook": message.webhook,
+        "name": message.name,
+        "state": message.state,
+        "attempts": [
+            {
+                "round": attempt.round,
+                "number": attempt.number,
+                "at": rfc3339(attempt.at),
+                "status": attempt.status,
+                "result": attempt.result,
+                "next": None if attempt.next is None else rfc3339(attempt.next),
+            }
+            for attempt in message.attempts
+        ],
+    }
+
+
+class _Story:
+    """The newest moments of a station, as its events are folded."""
+
+    def __init__(self, station: str, most: int) -> None:
+        self.station = station
+        self.fold = Fold([presence, registry, webhooks, outbox])
+        self.moments: deque[Moment] = deque()
+        self.count = 0
+        self._most = most
+        self._messages: dict[str, Message] = {}
+        self._odd = 0
+
+    def follow(self, recorded: Recorded) -> None:
+        """Fold an event, and keep it if it had to do with the station."""
+        below = self.fold.advance(recorded)
+        self._settle(recorded)
+        messages = self._derived(below.changes(outbox))
+        fleet = self.fold.state(presence)
+        odd, self._odd = fleet.odd.total() > self._odd, fleet.odd.total()
+        changed = [change for change in below.changes(presence) if change.station == self.station]
+        if not changed and not messages and (recorded.subject != self.station or recorded.kind.startswith("delivery.")):
+            return
+        flipped = any(change.flipped for change in changed)
+        self._keep(
+            Moment(
+                position=recorded.position,
+                at=recorded.at,
+                kind=recorded.kind,
+                words=told(recorded),
+                flag=("online" if fleet.known(self.station).online else "offline") if flipped else "",
+                version=fleet.known(self.station).version,
+                note=_note(recorded, changed),
+                odd=odd and not changed,
+                messages=messages,
+            )
+        )
+
+    def _keep(self, moment: Moment) -> None:
+        self.count += 1
+        self.moments.append(moment)
+        self._messages.update((message.id, message) for message in moment.messages)
+        if len(self.moments) > self._most:
+            for message in self.moments.popleft().messages:
+                del self._messages[message.id]
+
+    def _derived(self, changes: Iterable[Owed]) -> list[Message]:
+        """Return the messages that an event made; let older ones be in their new state."""
+        made: list[Message] = []
+        for owed in changes:
+            if owed.subject != self.station:
+                continue
+            known = self._messages.get(owed.id)
+            if known is not None:
+                known.state = owed.state
+            elif owed.position == self.fold.position:
+                webhook = self.fold.state(webhooks).get(owed.webhook)
+                # Not the URL: it may hold a secret.
+                name = "" if webhook is None else webhook.record.name or urlsplit(webhook.record.url).hostname or ""
+                made.append(Message(id=owed.id, type=owed.type, webhook=owed.webhook, name=name, state=owed.state))
+        return made
+
+    def _settle(self, recorded: Recorded) -> None:
+        """Note the attempt that an outcome speaks of; those that failed before it are in the log's telemetry."""
+        if not recorded.kind.startswith("delivery."):
+            return
+        event = decode(recorded)
+        if isinstance(event, DeliverySucceeded):
+            result = f"accepted after {round(event.latency * 1000)} ms"
+        elif isinstance(event, DeliveryParked):
+            result = f"given up: {event.reason}"
+        else:
+            return
+        message = self._messages.get(event.message)
+        if message is not None:
+            attempt = Attempt(
+                round=event.round, number=event.attempts, at=event.attempted_at, status=event.status, result=result
+            )
+            message.attempts.append(attempt)
+
+
+def _note(recorded: Recorded, changed: Sequence[Change]) -> str:
+    # What befell our gateway says already that the flag stays.
+    if not changed or not recorded.kind.startswith("connection."):
+        return ""
+    return _NOTES.get((changed[0].before.state, changed[0].now.state), "")
+
+
+def _add_failures(message: Message, log: Log) -> None:
+    """Add the attempts that failed, as far as the log's telemetry still knows them."""
+    known = {(attempt.round, attempt.number) for attempt in message.attempts}
+    for failed in log.attempts_at(message.id):
+        if (failed.round, failed.number) not in known:
+            attempt = Attempt(
+                round=failed.round,
+                number=failed.number,
+                at=failed.at,
+                status=failed.status,
+                result=failed.error or f"HTTP {failed.status}",
+                next=failed.due,
+            )
+            message.attempts.append(attempt)
+    message.attempts.sort(key=lambda attempt: (attempt.round, attempt.number))
+
+
+def _answer(fold: Fold, id: str) -> str:
+    """Say in a sentence or two what the station's state is, and what made it so."""
+    fleet = fold.state(presence)
+    station = fleet.known(id)
+    ended = station.disconnect
+    if station.connection is not None:
+        answer = f"{id} is online: it has been connected since {clock(station.connection.opened_at)}."
+    elif station.state == "held" and ended is not None:
+        answer = (
+            f"{id} counts as online, but is not observed: {because(ended.cause)} at {clock(ended.detected_at)}. "
+            "It keeps its last state until it is back, or the time to come back is over."
+        )
+    elif ended is not None:
+        answer = (
+            f"{id} is offline since {clock(ended.detected_at)}, because {because(ended.cause)}; "
+            f"its last sign of life was at {clock(ended.last_alive_at)}."
+        )
+    else:
+        answer = f"{id} is offline: it is registered, and was never let in."
+    if not fleet.watching:
+        answer += " No gateway watches: this is the last state that was reported."
+    return answer

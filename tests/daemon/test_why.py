@@ -1,0 +1,164 @@
+"""Why a station is online or offline: told from the log alone, and never otherwise than the whole log has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from calling import Call
+from histories import START, History
+from hypothesis import given
+from office import open_office
+from strategies import legal_histories
+
+from stationkeeper.daemon.why import as_json, explain
+from stationkeeper.engine.entry import Entry, Recorded
+from stationkeeper.engine.events import WebhookAdded
+from stationkeeper.engine.fold import Fold
+from stationkeeper.engine.log import Attempted
+from stationkeeper.engine.log.memory import MemoryLog
+from stationkeeper.engine.log.sqlite import SqliteLog
+from stationkeeper.projections import outbox, presence
+
+
+def logged(events: list[Recorded], log: MemoryLog | SqliteLog | None = None) -> MemoryLog | SqliteLog:
+    log = MemoryLog() if log is None else log
+    for recorded in events:
+        log.append([Entry(*(getattr(recorded, name) for name in Entry.__struct_fields__))])
+    return log
+
+
+def a_bad_day() -> History:
+    """A station that was on, went with our gateway, came back in time, was superseded, and lost its network."""
+    history = History()
+    history.add(WebhookAdded(url="https://user:secret@hooks.example/secret", secrets=("s",)), "w")
+    history.started("r1")
+    history.opened("CP-7", "r1-1")
+    history.lost("r1")
+    history.started("r2")
+    history.opened("CP-7", "r2-1")
+    history.opened("CP-7", "r2-2")
+    history.closed("CP-7", "r2-1", "superseded", side="gateway")
+    history.opened("CP-8", "r2-3")
+    history.closed("CP-7", "r2-2", "network_lost", side="network", alive_at=START + 8_000_000)
+    return history
+
+
+def test_it_tells_what_happened_what_it_meant_and_who_was_told() -> None:
+    why = explain(logged(list(a_bad_day())), "CP-7")
+
+    assert why.answer == (
+        "CP-7 is offline since 2025-11-24 16:00:10 UTC, because the network connection broke; "
+        "its last sign of life was at 2025-11-24 16:00:08 UTC."
+    )
+    assert [(moment.position, moment.flag or moment.note) for moment in why.moments] == [
+        (3, "online"),
+        (4, ""),
+        (6, "back in time, so nobody is told"),
+        (7, "takes over from its older connection"),
+        (8, ""),
+        (10, "offline"),
+    ]
+    told = [(moment.position, message.type, message.state) for moment in why.moments for message in moment.messages]
+    assert told == [(3, "chargestation.online", "pending"), (10, "chargestation.offline", "pending")]
+    assert "secret" not in json.dumps(as_json(why))
+
+
+def test_each_attempt_is_told_with_its_answer() -> None:
+    history = a_bad_day()
+    fold = Fold([outbox])
+    for recorded in history:
+        fold.advance(recorded)
+    first, second, _ = fold.state(outbox).pending()
+    history.delivered(first)
+    history.parked(second)
+    log = logged(list(history))
+    log.append([], attempts=[Attempted(first.id, 0, number, number, 9, 1.0, 503, "") for number in (1, 2)])
+
+    moments = explain(log, "CP-7").moments
+    attempts = {message.type: message for moment in moments for message in moment.messages}
+    online, offline = attempts["chargestation.online"], attempts["chargestation.offline"]
+    assert (online.state, offline.state) == ("delivered", "parked")
+    assert [(attempt.number, attempt.status) for attempt in online.attempts] == [(1, 204), (2, 503)]
+    assert online.attempts[0].result.startswith("accepted")
+    assert (online.attempts[1].result, online.attempts[1].next) == ("HTTP 503", 9)
+    assert [attempt.result.partition(":")[0] for attempt in offline.attempts] == ["given up"]
+
+
+def test_only_the_newest_moments_are_kept() -> None:
+    why = explain(logged(list(a_bad_day())), "CP-7", most=2)
+
+    assert ([moment.position for moment in why.moments], why.earlier) == ([8, 10], 4)
+
+
+def test_it_can_be_asked_as_of_any_position() -> None:
+    log = logged(list(a_bad_day()))
+
+    assert explain(log, "CP-7", until=3).answer.startswith("CP-7 is online: it has been connected since")
+    assert explain(log, "CP-7", until=4).answer.startswith("CP-7 counts as online, but is not observed")
+    assert explain(log, "CP-7", until=4).answer.endswith(
+        "No gateway watches: this is the last state that was reported."
+    )
+
+
+@given(legal_histories())
+def test_it_tells_each_flip_and_each_message_that_the_whole_log_has(events: list[Recorded]) -> None:
+    flips: dict[str, list[tuple[int, str]]] = {}
+    messages: dict[str, set[str]] = {}
+    whole = Fold([outbox])
+    for recorded in events:
+        below = whole.advance(recorded)
+        for change in below.changes(presence):
+            flips.setdefault(change.station, [])
+            if change.flipped:
+                flips[change.station].append((recorded.position, "online" if change.now.online else "offline"))
+        for owed in below.changes(outbox):
+            if owed.position == recorded.position:
+                messages.setdefault(owed.subject, set()).add(owed.id)
+    log = logged(events)
+    for station in whole.state(presence):
+        why = explain(log, station, most=10_000)
+        assert [(moment.position, moment.flag) for moment in why.moments if moment.flag] == flips.get(station, [])
+        assert {m.id for moment in why.moments for m in moment.messages} == messages.get(station, set())
+        assert why.station["version"] == whole.state(presence)[station].version
+
+
+def test_the_command_prints_it_for_people_and_for_programs(call: Call) -> None:
+    log = SqliteLog.open(Path("x.db"))
+    logged(list(a_bad_day()), log)
+    log.close()
+    before = Path("x.db").read_bytes()
+
+    text, program = call("why", "x.db", "CP-7", "--last", "1"), call("why", "x.db", "CP-7", "--format", "json")
+    assert (text.code, program.code, Path("x.db").read_bytes()) == (0, 0, before)
+    lines = text.out.splitlines()
+    assert lines[0].startswith("CP-7 is offline since")
+    assert lines[3] == "  ... 5 earlier events; --last shows more"
+    assert lines[4].endswith("the network connection broke  => offline, version 2")
+    assert lines[5].strip().startswith("chargestation.offline to hooks.example: pending (msg_")
+    assert json.loads(program.out)["moments"][0]["flag"] == "online"
+    assert call("why", "x.db", "CP-7", "--at", "3").out.startswith("CP-7 is online")
+
+
+def test_a_station_that_the_log_does_not_know_is_said_to_be_unknown(call: Call) -> None:
+    SqliteLog.open(Path("x.db")).close()
+
+    outcome = call("why", "x.db", "CP-7")
+    assert (outcome.code, outcome.err) == (1, "Error: there is no station 'CP-7' as of position 0\n")
+
+
+async def test_the_api_says_the_same(tmp_path: Path) -> None:
+    async with open_office(tmp_path / "log.db") as office:
+        station = await office.stations.connect("CP 7")
+        opened = office.engine.position
+        await station.close()
+        await office.until_offline("CP 7")
+        now = (await office.ask("GET", "/chargestations/CP%207/why")).json
+        then = (await office.ask("GET", f"/chargestations/CP%207/why?at={opened}&last=1")).json
+        unknown = await office.ask("GET", "/chargestations/CP-9/why")
+        with office.engine.reader() as log:
+            expected = as_json(explain(log, "CP 7"))
+
+    assert now == expected
+    assert (then["position"], then["chargestation"]["online"]) == (opened, True)
+    assert unknown.status == 404
