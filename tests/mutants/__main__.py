@@ -70,11 +70,11 @@ def try_module(file: str, tests: tuple[str, ...], kept: Path, *, again: bool) ->
         diff = difference(file, subject.source, mutation)
         if (last is None or body(diff) in last) and subject.survives(mutation.of(subject.source), timeout):
             survived.append(diff)
+            print(diff, flush=True)
         if sys.stderr.isatty():
             print(f"\r{file}: {number}/{len(mutations)}, {len(survived)} survived", end="\r", file=sys.stderr)
     kept.write_text(json.dumps([body(diff) for diff in survived], indent=1))
-    line = f"{file:<32}{row(len(mutations), len(survived))}  {time.monotonic() - began:5.0f} s"
-    print("\n".join([line, *survived]), flush=True)
+    print(f"{file:<32}{row(len(mutations), len(survived))}  {time.monotonic() - began:5.0f} s\n", flush=True)
     return len(mutations), survived
 
 
@@ -107,7 +107,7 @@ def main(asked: Namespace) -> int:
             mutants, survivors = mutants + tried, survivors + len(survived)
         totals.append(f"{group:<32}{row(mutants, survivors)}")
         short = short or survivors > (1 - GOAL) * mutants
-    print("\n".join(["", *totals]))
+    print("\n".join(totals))
     return 1 if short else 0
 
 

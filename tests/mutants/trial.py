@@ -63,7 +63,7 @@ class Subject:
         """Try the module as it is, load what every trial needs, and return how long the tests took (seconds).
 
         Raises:
-            RuntimeError: its tests fail.
+            RuntimeError: its tests fail, or do not touch it.
         """
         began = time.monotonic()
         trial = self._fork(self.source)
@@ -73,6 +73,8 @@ class Subject:
         self._seconds = told["seconds"]
         for name in told["loaded"]:
             import_module(name)
+        if self.name in sys.modules or self.survives("raise SystemError", timeout=60.0):
+            raise RuntimeError(f"{self.name} was not tried: its tests do not notice that it is not there")
         return time.monotonic() - began
 
     def survives(self, mutant: str, timeout: float) -> bool:
@@ -122,7 +124,9 @@ class Subject:
             and spec.name == name
             and not (spec.origin or ours).startswith(ours)
         ]
-        return [*foreign, *before]
+        # To load a module is to load the packages that it is in.
+        whole = {*before, "stationkeeper"}
+        return [*foreign, *(name for name in before if all(parent in whole for parent in _packages(name)))]
 
 
 class _Trial(NamedTuple):
@@ -167,6 +171,11 @@ class _Watch:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed:
             self.failed.append(report.nodeid)
+
+
+def _packages(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 class _InPlace:

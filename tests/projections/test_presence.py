@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 from histories import SECOND, START, History
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
 from strategies import STATIONS, arbitrary_histories, causes, histories, legal_histories
 
 from stationkeeper.engine import events as e
@@ -16,7 +18,7 @@ from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Fold, fold
 from stationkeeper.engine.names import run_and_number, run_of
 from stationkeeper.projections import presence
-from stationkeeper.projections.presence import Change, Fleet
+from stationkeeper.projections.presence import Change, Disconnect, Fleet
 
 
 class Model:
@@ -135,6 +137,7 @@ def test_the_newest_connection_wins(history: list[Recorded]) -> None:
             newest[recorded.subject] = event.connection
 
     assert set(fleet) == set(newest)
+    assert len(fleet) == len(newest)
     for station in fleet.values():
         assert station.connection is None or station.connection.id == newest[station.id]
 
@@ -228,6 +231,26 @@ def test_a_mark_is_the_stations_own_and_the_runs_own() -> None:
     assert fleet["a"].run == "q1"
 
 
+def test_of_a_station_that_never_came_nothing_is_known_but_that_it_is_offline() -> None:
+    assert asdict(Fleet().known("CP")) == {
+        "id": "CP",
+        "state": "off",
+        "run": "",
+        "version": 0,
+        "position": 0,
+        "connection": None,
+        "disconnect": None,
+        "last_connect_at": None,
+        "last_disconnect_at": None,
+        "last_message_at": None,
+        "connection_url": "",
+        "subprotocol": None,
+        "security": "none",
+        "created_at": 0,
+        "updated_at": 0,
+    }
+
+
 def test_a_station_was_created_when_it_was_first_let_in() -> None:
     history = History()
     history.started("r1")
@@ -302,6 +325,49 @@ def test_observed_needs_a_gateway_that_watches_and_a_station_that_is_not_held() 
         told.append((fleet.observed("CP"), fleet.observed("other"), fleet.observed("unknown"), fleet.watching))
 
     assert told == [(False, True, True, True), (False, False, False, False)]
+
+
+ALIVE = START + 2 * SECOND + 1
+"""Later than the open of a history's second event, so that it is the newest proof of life."""
+
+
+LETTING_IN = START + 2 * SECOND
+
+
+# The last of each: the position of the event by which we knew.
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ("closed", Disconnect("r1-1", "network_lost", 1006, "gone", "network", ALIVE, 3)),
+        ("timed_out", Disconnect("r1-1", "ping_timeout", None, "", None, ALIVE, 3)),
+        ("timed_out closed", Disconnect("r1-1", "ping_timeout", 1006, "gone", "network", ALIVE, 3)),
+        ("stopped", Disconnect("r1-1", "shutdown", None, "", "gateway", LETTING_IN, 3)),
+        ("lost", Disconnect("r1-1", "gateway_lost", None, "", "gateway", LETTING_IN, 3)),
+        ("started_anew", Disconnect("r1-1", "gateway_lost", None, "", "gateway", LETTING_IN, 3)),
+        ("stopped lapsed", Disconnect("r1-1", "lapsed", None, "", "gateway", LETTING_IN, 4)),
+        ("lapsed", Disconnect("r1-1", "lapsed", None, "", "gateway", LETTING_IN, 3)),
+    ],
+)
+def test_how_a_connection_ended_is_told_whole(ends: str, told: Disconnect) -> None:
+    history = History()
+    history.started("r1")
+    history.opened("CP", "r1-1")
+    ways: dict[str, Callable[[], Recorded]] = {
+        "closed": lambda: history.closed(
+            "CP", "r1-1", "network_lost", side="network", code=1006, reason="gone", alive_at=ALIVE
+        ),
+        "timed_out": lambda: history.timed_out("CP", "r1-1", alive_at=ALIVE),
+        "started_anew": lambda: history.started("r2"),
+    }
+    for end in ends.split():
+        (ways.get(end) or getattr(history, end))()
+
+    station = fold(presence, history)["CP"]
+
+    assert station.disconnect == replace(told, detected_at=history.events[told.detected_at - 1].at)
+    assert station.last_disconnect_at == history.events[2].at
+    assert station.last_message_at == told.last_alive_at
+    assert station.updated_at == history.events[-1].at
 
 
 def test_last_message_is_the_newest_recorded_proof_of_life() -> None:
@@ -397,6 +463,7 @@ def test_a_run_that_ended_leaves_no_marks() -> None:
 def test_odd_events_are_counted_by_reason() -> None:
     history = History()
     history.opened("a", "r9-1")
+    history.opened("b", "r9-2")
     history.started("r1")
     history.opened("a", "r1-2")
     history.opened("a", "r1-1")
@@ -404,7 +471,7 @@ def test_odd_events_are_counted_by_reason() -> None:
     history.opened("", "r2-1")
 
     assert set(fold(presence, history).odd.items()) == {
-        ("opened in a run that is not running", 1),
+        ("opened in a run that is not running", 2),
         ("opened after a newer connection of its run", 1),
         ("a gateway started anew before its last run had ended", 1),
         ("a connection of no station", 1),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 from histories import History, record
 
 from stationkeeper.engine import events as e
+from stationkeeper.engine.codec import decode
 from stationkeeper.engine.entry import Recorded
-from stationkeeper.engine.fold import Fold
+from stationkeeper.engine.fold import Fold, fold
 from stationkeeper.projections import presence
-from stationkeeper.projections.presence import TABLE, Station
+from stationkeeper.projections.meeting import Case
+from stationkeeper.projections.presence import TABLE, Fleet, Station
 
 # A cell is `row:next`: `=` the same state; `on` by the connection that the event names; `held`; `off`; `+` and `-` a
 # flip to online and to offline; `!` an odd event. Runs r (gateway g) and q (gateway h) have started; x never did.
@@ -196,6 +198,35 @@ def test_row_9_keeps_how_the_timed_out_connection_was_closed(cell: Cell) -> None
     assert now.disconnect.cause == "ping_timeout"
     assert now.disconnect.code == (1006 if cell.event.startswith("closed") else 1001)
     assert now.disconnect.detected_at == before.disconnect.detected_at < recorded.at
+
+
+def case_of(fleet: Fleet, recorded: Recorded, word: str, name: str) -> Case[Any]:
+    """Make what the table is asked about an event: by the run that it names or ends, and whether its n is fresh."""
+    event = decode(recorded)
+    if isinstance(event, e.ConnectionOpened | e.ConnectionClosed | e.ConnectionPingTimedOut):
+        run, _, n = name.partition("-")
+        running = fleet.running(run)
+        return Case(recorded, event, running, running is not None and int(n) > running.marks.get(CP, 0))
+    if word == "started":
+        ends = [run for run in fleet.runs.values() if run.gateway == name and run.ended is None]
+        return Case(recorded, event, ends[0] if ends else None)
+    return Case(recorded, event, fleet.runs.get(name))
+
+
+@EVERY_CELL
+def test_the_first_row_that_fits_is_the_one_that_decides(cell: Cell) -> None:
+    history = story(cell.state)
+    fleet = fold(presence, history)
+    recorded = happen(history, cell.event)
+    station, case = fleet[CP], case_of(fleet, recorded, *cell.event.partition(" ")[::2])
+
+    fitting = [
+        row.number
+        for row in TABLE
+        if station.state in row.states and recorded.kind in row.kinds and row.when(station, case)
+    ]
+
+    assert (fitting or [23])[0] == cell.row
 
 
 def test_every_row_of_the_table_is_met_by_some_cell() -> None:
