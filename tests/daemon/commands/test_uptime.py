@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,27 @@ def test_numbers_for_people() -> None:
     assert percent(Uptime("CP-7", 999_999, 1, 0, 0, 1)) == "99.9999 %"
     assert percent(Uptime("CP-7", 1, 0, 0, 0, 0)) == "100.0 %"
     assert percent(Uptime("CP-7", 0, 0, 5, 0, 0)) == "-"
+
+
+# --- the page of the documentation -----------------------------------------------------------------------------------
+
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "how-to/report-availability.md").read_text()
+SHOWN = re.findall(r"^```console\n\$ stationkeeper (uptime example\.db.*)\n((?:.*\n)*?)```$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("words", "printed"), SHOWN, ids=[words for words, _ in SHOWN])
+def test_the_page_shows_what_the_commands_print(call: Call, log: Path, words: str, printed: str) -> None:
+    log.rename("example.db")
+    command, _, file = words.partition(" > ")
+    outcome = call(*shlex.split(command))
+    said = outcome.err if file else outcome.out
+
+    assert [line.rstrip() for line in said.splitlines()] == printed.splitlines()
+
+
+@pytest.mark.usefixtures("log")
+def test_the_picture_of_the_page_is_as_the_command_draws_it(call: Call) -> None:
+    drawn = call("uptime", "x.db", "--format", "svg").out
+
+    assert (DOCS / "pictures/uptime.svg").read_text() == drawn, "draw it again, as the page says"
