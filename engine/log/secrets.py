@@ -179,15 +179,15 @@ def open_secrets(log: Path, log_id: str, *, create: bool) -> SecretsFile | None:
             return None
         _make_private(path)
     check_private(path)
-    connection = connect(path, mode="rw")
     try:
-        owner = _prepare(connection, path, log_id, create=create)
+        connection = connect(path, mode="rw")
+        try:
+            owner = _prepare(connection, path, log_id, create=create)
+        except BaseException:
+            connection.close()
+            raise
     except SqliteError as error:
-        connection.close()
         raise explain(error, path) from error
-    except BaseException:
-        connection.close()
-        raise
     if owner != log_id:
         connection.close()
         return None
