@@ -370,6 +370,21 @@ def test_how_a_connection_ended_is_told_whole(ends: str, told: Disconnect) -> No
     assert station.updated_at == history.events[-1].at
 
 
+def test_row_21_tells_of_the_connection_that_it_ends_and_not_of_one_that_ended_before() -> None:
+    history = History()
+    history.started("r1")
+    history.opened("CP", "r1-1")
+    history.closed("CP", "r1-1")
+    history.opened("CP", "r1-2")
+    history.lapsed("r1")
+
+    station = fold(presence, history)["CP"]
+
+    assert station.disconnect is not None
+    assert (station.disconnect.connection, station.disconnect.cause) == ("r1-2", "lapsed")
+    assert station.connection is None
+
+
 def test_last_message_is_the_newest_recorded_proof_of_life() -> None:
     history = History()
     history.started("r1")

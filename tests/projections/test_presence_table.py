@@ -169,10 +169,12 @@ def test_row_gives_the_next_state(cell: Cell) -> None:
 
 @EVERY_CELL
 def test_row_flips_and_counts_the_flip_or_does_neither(cell: Cell) -> None:
-    before, now, _, flips, _ = meet(cell)
+    before, now, recorded, flips, _ = meet(cell)
 
     assert flips == ([cell.flip == "+"] if cell.flip else [])
     assert now.version - before.version == (2**20 if cell.row == 22 else len(flips))
+    if now.version != before.version:
+        assert now.updated_at == recorded.at
 
 
 @EVERY_CELL
