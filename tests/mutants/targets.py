@@ -39,6 +39,14 @@ _OWED: Final = (
     "tests/projections/test_outbox_machine.py",
     *_alike("outbox"),
 )
+_KEPT: Final = ("tests/engine/log/test_conformance.py", "tests/engine/log/test_log_machine.py")
+_STORED: Final = (
+    *_KEPT,
+    "tests/engine/log/test_opening.py",
+    "tests/engine/log/test_reading.py",
+    "tests/engine/log/test_released_logs.py",
+    "tests/engine/log/test_sqlite.py",
+)
 
 TARGETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "fold": {
@@ -59,6 +67,15 @@ TARGETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "engine/delivery/lanes.py": _LANES,
         "projections/box.py": _OWED,
         "projections/outbox.py": _OWED,
+    },
+    "log": {
+        "engine/codec.py": ("tests/engine/test_codec.py", "tests/engine/test_entry.py"),
+        "engine/entry.py": ("tests/engine/test_entry.py", "tests/engine/test_codec.py"),
+        "engine/log/files.py": _STORED,
+        "engine/log/memory.py": _KEPT,
+        "engine/log/plan.py": _KEPT,
+        "engine/log/queries.py": _STORED,
+        "engine/log/sqlite.py": _STORED,
     },
 }
 """Group -> module -> its tests."""

@@ -41,6 +41,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     max_examples=30,
+    stateful_step_count=25,
     phases=(Phase.explicit, Phase.generate),
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
