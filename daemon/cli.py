@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from keyword import iskeyword
 from typing import Final, NoReturn
 
 import click
@@ -33,9 +34,14 @@ COMMANDS: Final = {
     "events": (".commands.events", "Print the history of a log, one event a line."),
     "why": (".commands.why", "Say why a station is online or offline, from the log alone."),
     "uptime": (".commands.uptime", "Print for how long stations were online, and their outages."),
+    "export": (".commands.export", "Write a log as lines of JSON."),
+    "import": (".commands.import_", "Make a log of what export wrote."),
+    "backup": (".commands.backup", "Copy a log, beside a running daemon, and check the copy."),
+    "restore": (".commands.restore", "Take up work from a copy."),
+    "redact": (".commands.redact", "Erase what is private about a station or webhook."),
     "simulate": (".commands.simulate", "Let a fleet of virtual stations dial in."),
 }
-"""Command -> its module, where it bears its own name, and its line in the overview."""
+"""Command -> its module, where it bears its own name (`import_` for import), and its line in the overview."""
 
 
 class LateGroup(click.Group):
@@ -47,7 +53,8 @@ class LateGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(COMMANDS[cmd_name][0], __package__), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = getattr(import_module(COMMANDS[cmd_name][0], __package__), name)
         assert isinstance(command, click.Command)
         return command
 

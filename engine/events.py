@@ -443,9 +443,9 @@ class LogRestored(Event):
 
     kind: ClassVar[str] = "log.restored"
     checkpoint_size: int
-    """How many events the copy was known to hold."""
+    """How many events the newest checkpoint beside the log spoke of; where there was none, how many the copy held."""
     checkpoint_root: str
-    """The root of their hashes."""
+    """The root of their hashes, in hexadecimal. Another root of the log as it is now tells what was lost or changed."""
 
 
 KINDS: dict[str, type[Event]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,10 +17,11 @@ from ...engine.codec import seal
 from ...engine.errors import ClockBehind, LogMissing
 from ...engine.events import Event, Micros
 from ...engine.fold import Fold, Projection
+from ...engine.ledger.keeper import Ledger, open_ledger
 from ...engine.log import Log
 from ...engine.log.driver import log_path
 from ...engine.log.reading import open_reader
-from ...engine.log.secrets import Secrets, open_secrets
+from ...engine.log.secrets import MemorySecrets, Secrets, open_secrets
 from ...engine.log.sqlite import SqliteLog
 from ...engine.names import new_id
 from ...engine.settings import EngineSettings
@@ -44,9 +45,10 @@ class OfflineBook:
     deliveries: Final = None
     lag: Final = 0.0
 
-    def __init__(self, log: SqliteLog, fold: Fold, secrets: Secrets) -> None:
+    def __init__(self, log: SqliteLog, fold: Fold, secrets: Secrets, ledger: Ledger) -> None:
         """Made by `open_book`."""
         self._log = log
+        self._ledger = ledger
         self._fold = fold
         self.secrets = secrets
         self.log_path = log.path
@@ -83,6 +85,8 @@ class OfflineBook:
         at = self.now()
         entry = seal(event, id=id or new_id(at), at=at, subject=subject, actor=actor, private=private)
         (position,) = self._log.append([entry])
+        if fresh := list(self._log.read(self._ledger.size)):
+            self._ledger.extend(fresh)
         self.catch_up()
         return position
 
@@ -109,29 +113,49 @@ def open_book(log: str | Path, *, make: bool = False) -> Generator[OfflineBook]:
         LogLocked: a daemon serves it; the message says which.
         LogError: it cannot be used; see `engine.errors`.
         ClockBehind: the wall clock stands more than a minute behind the log.
-        Refused: it is a copy without its secrets, which nobody adopted.
+        Refused: it is a copy that nobody adopted.
+    """
+    with open_offline(log, make=make) as (kept, secrets, ledger):
+        _check_clock(kept)
+        if secrets is None:
+            raise Refused(
+                f"{kept.path} stands without its secrets file, so it is a copy; serve it with --adopt once to speak "
+                "for it"
+            )
+        if secrets.held:
+            raise Refused(f"{kept.path} was restored, so it is a copy; serve it with --adopt once to speak for it")
+        book = OfflineBook(kept, fold_of(kept, [presence, registry, webhooks, outbox]), secrets, ledger)
+        book.catch_up()
+        yield book
+
+
+@contextmanager
+def open_offline(log: str | Path, *, make: bool = False) -> Generator[tuple[SqliteLog, Secrets | None, Ledger]]:
+    """Open a log with its secrets, if it has them, and its ledger, once that agrees with the checkpoint outside.
+
+    Whoever appends extends the ledger, too. At the end a fresh checkpoint of it is left outside, as after a daemon.
+
+    Raises:
+        LogContradicted: the log does not agree with the checkpoint outside.
+        LogError: it cannot be used; see `engine.errors`.
     """
     path = log_path(log)
     if not make and not path.exists():
         raise LogMissing(f"there is no log at {path}; check the path")
     if not path.parent.is_dir():
         raise LogMissing(f"the folder {path.parent} does not exist; make it, or name another place for the log")
-    kept = SqliteLog.open(path)
-    try:
-        _check_clock(kept)
+    with closing(SqliteLog.open(path)) as kept:
         secrets = open_secrets(path, kept.log_id, create=kept.position == 0)
-        if secrets is None:
-            raise Refused(
-                f"{path} stands without its secrets file, so it is a copy; serve it with --adopt once to speak for it"
-            )
         try:
-            book = OfflineBook(kept, fold_of(kept, [presence, registry, webhooks, outbox]), secrets)
-            book.catch_up()
-            yield book
+            ledger = open_ledger(kept, path, kept.log_id, secrets or MemorySecrets())
+            try:
+                yield kept, secrets, ledger
+            finally:
+                if ledger.key is not None:
+                    ledger.protect(*ledger.note())
         finally:
-            secrets.close()
-    finally:
-        kept.close()
+            if secrets is not None:
+                secrets.close()
 
 
 def _check_clock(log: Log) -> None:

@@ -23,7 +23,7 @@ from .note import SigningKey, VerifyingKey, signer_of
 from .tree import Tree
 
 SNAPSHOT: Final = "ledger"
-_VERSION: Final = 1
+VERSION: Final = 1
 _KEY: Final = "ledger"
 """The id of the signing key among the secrets."""
 
@@ -55,7 +55,7 @@ class Ledger:
 
     def snapshot(self) -> Snapshot:
         """Write the tree down, for the next start."""
-        return Snapshot(SNAPSHOT, _VERSION, self.size, self._leaf, self._tree.dump())
+        return Snapshot(SNAPSHOT, VERSION, self.size, self._leaf, self._tree.dump())
 
     def note(self) -> tuple[int, bytes]:
         """Return a signed checkpoint of the tree as it is, and how far it reaches. Not for a copy."""
@@ -83,8 +83,8 @@ def open_ledger(log: Log, path: Path, log_id: str, secrets: Secrets) -> Ledger:
         LogContradicted: it does not agree; the message says where, and what to do.
         LogUnavailable: a file beside the log cannot be read or written.
     """
-    key = _signing_key(path, origin_of(log_id), secrets)
-    known = _known_checkpoint(path, origin_of(log_id), key)
+    key = signing_key(path, origin_of(log_id), secrets)
+    known = known_checkpoint(path, origin_of(log_id), key)
     if known is not None and known.size > log.position:
         raise LogContradicted(
             f"{path} ends at position {log.position}, but {outside.checkpoint_path(path).name} knows of {known.size} "
@@ -106,7 +106,7 @@ def open_ledger(log: Log, path: Path, log_id: str, secrets: Secrets) -> Ledger:
     return Ledger(path, tree, newest, key, 0 if known is None else known.size)
 
 
-def _signing_key(path: Path, origin: str, secrets: Secrets) -> SigningKey | None:
+def signing_key(path: Path, origin: str, secrets: Secrets) -> SigningKey | None:
     """Return the key that vouches for a log, drawn at the first time; none for a copy, whose secrets are not there."""
     if isinstance(secrets, MemorySecrets):
         return None
@@ -119,15 +119,24 @@ def _signing_key(path: Path, origin: str, secrets: Secrets) -> SigningKey | None
     return key
 
 
-def _known_checkpoint(path: Path, origin: str, key: SigningKey | None) -> Checkpoint | None:
+def known_checkpoint(path: Path, origin: str, key: SigningKey | None = None) -> Checkpoint | None:
     """Return the newest checkpoint outside the log, signed by a key of this log; none if there is none.
 
     Raises:
         LogContradicted: it is of another log, or nobody whom we know has signed it.
+        LogUnavailable: it cannot be read.
     """
     note = outside.read_note(path)
-    if note is None:
-        return None
+    return None if note is None else vouched(path, note, origin, key)
+
+
+def vouched(path: Path, note: bytes, origin: str, key: SigningKey | None = None) -> Checkpoint:
+    """Return what a note that stands beside a log claims, once it is sure that the log's key has signed it.
+
+    Raises:
+        LogContradicted: it is of another log, or nobody whom we know has signed it.
+        LogUnavailable: the keys cannot be read.
+    """
     file = outside.checkpoint_path(path)
     keys: list[VerifyingKey] = [*outside.read_keys(path), *([] if key is None else [key.public])]
     try:
@@ -148,7 +157,7 @@ def _tree_kept(log: Log, known: Checkpoint | None) -> tuple[Tree, bytes]:
     One that is newer than the checkpoint does not: the root at the checkpoint could no longer be had.
     """
     kept = log.snapshot(SNAPSHOT)
-    if kept is None or kept.version != _VERSION or (known is not None and kept.position > known.size):
+    if kept is None or kept.version != VERSION or (known is not None and kept.position > known.size):
         return Tree(), b""
     event = next(iter(log.read(kept.position - 1, until=kept.position)), None)
     try:

@@ -7,6 +7,7 @@ An older line stays, so that what was signed before a copy was adopted can still
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import LogContradicted, LogUnavailable
@@ -62,7 +63,16 @@ def add_key(log: Path, key: VerifyingKey) -> None:
     """
     keys = read_keys(log)
     if key not in keys:
-        _replace(keys_path(log), "".join(f"{known}\n" for known in (*keys, key)).encode())
+        write_keys(log, [*keys, key])
+
+
+def write_keys(log: Path, keys: Sequence[VerifyingKey]) -> None:
+    """Let these public keys, and no others, stand beside a log; the newest is last.
+
+    Raises:
+        LogUnavailable: they cannot be written.
+    """
+    _replace(keys_path(log), "".join(f"{key}\n" for key in keys).encode())
 
 
 def _read(path: Path) -> bytes | None:

@@ -33,10 +33,15 @@ def is_absent(path: Path) -> bool:
     """Return whether there is no log yet at this place: no file, or an empty one.
 
     Raises:
-        LogDamaged: there is none, but a write-ahead log of one, which may hold acknowledged events.
+        LogDamaged: there is none, but a write-ahead log of one, which may hold acknowledged events; or one that a
+            restore was about to put there.
     """
     if path.exists() and path.stat().st_size > 0:
         return False
+    if pending_restore(path).exists():
+        raise LogDamaged(
+            f"{path} is gone, for a restore of it was cut off; stationkeeper restore {path.name} {path.name} ends it"
+        )
     wal = wal_of(path)
     if wal.exists() and wal.stat().st_size > 0:
         raise LogDamaged(
@@ -44,6 +49,11 @@ def is_absent(path: Path) -> bool:
             f"or move {wal.name} away to begin a new log"
         )
     return True
+
+
+def pending_restore(path: Path) -> Path:
+    """Return where a log that is restored stands, whole, until it takes the place of the one at *path*."""
+    return path.with_name(path.name + ".restoring")
 
 
 def check_application(found: int, path: Path) -> None:

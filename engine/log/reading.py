@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..clock import parse_time
 from ..entry import Beat, Entry, Recorded
-from ..errors import LogForeign, LogMissing, LogUnavailable
+from ..errors import LogDamaged, LogForeign, LogMissing, LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot, queries
 from .driver import SqliteConnection, SqliteError, connect, damage_or, explain, log_path, wal_of
 from .files import check_application, check_newer
+
+T = TypeVar("T")
 
 _CANTOPEN: Final = 14
 _TRIES: Final = 20
@@ -107,18 +109,37 @@ class LogReader(queries.Reads):
 
     def fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one reading query and return all its rows; for this folder, where SQL is at home."""
+        return self._surely(lambda connection: connection.execute(query, values).fetchall(), self.path)
+
+    def copy_into(self, file: Path) -> None:
+        """Write the log, as it is at one moment, into a new file, without what is left in its unused pages.
+
+        Raises:
+            LogDamaged: the log cannot be read.
+            LogUnavailable: the file cannot be written.
+        """
+
+        def copy(connection: SqliteConnection) -> None:
+            file.unlink(missing_ok=True)
+            connection.execute("VACUUM INTO ?", (str(file),))
+
+        self._surely(copy, file)
+
+    def _surely(self, work: Callable[[SqliteConnection], T], blamed: Path) -> T:
+        """Return what some work on a connection comes to, once nobody wrote while it was done."""
         if self._closed:
             raise LogUnavailable(f"{self.path} is closed")
         for _ in range(_TRIES):
             connection = self._connection or self._open()
             try:
-                rows = connection.execute(query, values).fetchall()
+                done = work(connection)
             except SqliteError as error:
                 if self._still_as_it_was():
-                    raise explain(error, self.path) from error
+                    damaged = isinstance(explain(error, blamed), LogDamaged)
+                    raise explain(error, self.path if damaged else blamed) from error
             else:
                 if self._still_as_it_was():
-                    return rows
+                    return done
             self._disconnect()
         raise LogUnavailable(f"writers of {self.path} come and go faster than it can be read; try again")
 

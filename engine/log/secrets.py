@@ -177,7 +177,7 @@ def open_secrets(log: Path, log_id: str, *, create: bool) -> SecretsFile | None:
     if not path.exists():
         if not create:
             return None
-        _make_private(path)
+        make_private(path)
     check_private(path)
     try:
         connection = connect(path, mode="rw")
@@ -212,7 +212,12 @@ def check_private(path: Path) -> None:
             )
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
+    """Make an empty file that nobody but its owner may read.
+
+    Raises:
+        LogUnavailable: it cannot be made, or is there already.
+    """
     # With its mode from the first moment: a chmod afterwards would leave a gap.
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -16,7 +16,7 @@ commit (`synchronous=FULL`), so what `append` returned survives `kill -9` and po
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -217,6 +217,21 @@ class SqliteLog(queries.Reads):
             self._prune(connection)
             connection.execute("COMMIT")
             self._pages += 5 + sum(len(snapshot.state) for snapshot in snapshots) // 4096
+        except SqliteError as error:
+            raise self._failure(error) from error
+        finally:
+            if connection.in_transaction:
+                self._roll_back(connection)
+
+    def rework(self, work: Callable[[SqliteConnection], None]) -> None:
+        """Let something be done to the file that no append does; for this folder, where SQL is at home.
+
+        Raises:
+            LogUnavailable: the log cannot be written.
+        """
+        connection = self._writable()
+        try:
+            work(connection)
         except SqliteError as error:
             raise self._failure(error) from error
         finally:

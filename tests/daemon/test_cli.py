@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 
 import click
@@ -56,7 +57,10 @@ def test_the_overview_imports_no_command() -> None:
 def test_each_command_is_where_the_overview_looks_for_it(name: str) -> None:
     module, line = COMMANDS[name]
 
-    assert isinstance(getattr(import_module(f"stationkeeper.daemon{module}"), name), click.Command)
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command is getattr(import_module(f"stationkeeper.daemon{module}"), f"{name}_" if iskeyword(name) else name)
+    assert command.name == name
     assert line.endswith(".")
 
 

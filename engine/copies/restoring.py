@@ -1,0 +1,237 @@
+"""Restore: work is taken up from a copy, or from the log that is here although its checkpoint contradicts it.
+
+The new log is made beside the old one and checked whole. It ends with `log.restored`, which steps every station's
+version past what subscribers may have seen of what was lost. Then it takes the old one's place:
+
+    <log>.restoring.new   being made; a crash leaves the old log as it was
+    <log>.restoring       whole, and from here on the one to be
+    <log>.replaced-<time> the old log, which is never deleted; its `-wal`, checkpoint and secrets likewise
+
+A crash between the last two leaves no log at its place. Nothing can then be begun there by mistake, and another
+restore goes on from there. Whatever was restored is mute until somebody adopts it.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from glob import escape
+from pathlib import Path
+
+import msgspec
+
+from ..codec import seal
+from ..errors import LogContradicted, LogForeign, LogUnavailable
+from ..events import LogRestored
+from ..ledger import outside
+from ..ledger.checkpoint import Checkpoint, origin_of
+from ..ledger.keeper import known_checkpoint, signing_key
+from ..ledger.note import SigningKey, VerifyingKey
+from ..ledger.tree import Tree
+from ..log.copying import copy_log, copy_secrets, publish, remove_log, set_leaves, sync_file
+from ..log.driver import wal_of
+from ..log.files import check_place, pending_restore
+from ..log.lock import WriterLock
+from ..log.reading import open_reader
+from ..log.secrets import open_secrets, secrets_path
+from ..log.sqlite import open_log
+from ..names import new_id
+from .importing import unpack
+from .witness import Progress, Witness, no_progress
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What a restore did."""
+
+    position: int
+    """Of the `log.restored`, which is the log's newest event."""
+    lost: int
+    """How many events a checkpoint knows of that the copy did not hold."""
+    changed: list[int]
+    """Positions of events that are not what was written, and stand now as they are."""
+    aside: list[Path]
+    """Where the files stand now that were replaced."""
+    secrets: bool
+    """Whether there are secrets to go on with, once somebody adopts the log."""
+
+
+def restore(file: Path, log: Path, *, progress: Progress = no_progress) -> Restored:
+    """Take up work at *log* from a copy: a backup, an export, any log; or from *log* itself, as it is.
+
+    Raises:
+        LogLocked: somebody writes the log.
+        LogContradicted: the copy is not whole, or does not agree with its own checkpoint.
+        LogMissing: there is no copy.
+        LogError: the copy cannot be read, or the log not be written.
+    """
+    check_place(log)
+    lock = WriterLock(log)
+    try:
+        return _Restore(file, log).run(progress)
+    finally:
+        lock.release()
+
+
+class _Restore:
+    """One restore, while the lock of the log is held."""
+
+    def __init__(self, file: Path, log: Path) -> None:
+        self.file = file
+        self.log = log
+        self.same = file.resolve() == log.resolve()
+        self.ready = pending_restore(log)
+        self.new = log.with_name(self.ready.name + ".new")
+        self.end = datetime.now(UTC).strftime(".replaced-%Y%m%dT%H%M%S.%fZ")
+        self.aside: list[Path] = []
+        self.changed: list[tuple[int, bytes]] = []
+        self.keys: list[VerifyingKey] = []
+
+    def run(self, progress: Progress) -> Restored:
+        self._go_on_from_a_crash()
+        remove_log(self.new)
+        remove_log(self.ready)
+        log_id, tree = self._copy(progress)
+        origin, position = origin_of(log_id), tree.size
+        # Before the log bears its name, so that nothing is ever sent in between.
+        key = self._hold_secrets(log_id)
+        known = _claimed(self.log, origin)
+        tree.extend([self._append(known or Checkpoint(origin, position, tree.root()))])
+        publish(self.new, self.ready)
+        self._set_log_aside()
+        publish(self.ready, self.log)
+        self._replace_secrets(log_id)
+        self._replace_ledger(origin, tree, key)
+        remove_log(self.new)
+        remove_log(self.ready)
+        return Restored(
+            position=tree.size,
+            lost=0 if known is None else max(0, known.size - position),
+            changed=[position for position, _ in self.changed],
+            aside=self.aside,
+            secrets=key is not None,
+        )
+
+    # --- the new log -------------------------------------------------------------------------------------------------
+
+    def _copy(self, progress: Progress) -> tuple[str, Tree]:
+        """Copy the log to its new file, checked; return its id and its tree."""
+        known = None
+        try:
+            with closing(open_reader(self.file)) as reader:
+                copy_log(reader, self.new)
+                if not self.same:
+                    known = known_checkpoint(self.file, origin_of(reader.log_id))
+                    self.keys = outside.read_keys(self.file)
+        except LogForeign:
+            _, self.keys = unpack(self.file, self.new, progress=progress)
+        with closing(open_reader(self.new)) as reader:
+            log_id = reader.log_id
+            witness = Witness(str(self.file), known, lenient=self.same)
+            witness.check(progress(reader.read(), until=reader.position))
+        self.changed = witness.changed
+        if self.changed:
+            set_leaves(self.new, self.changed)
+        return log_id, witness.tree
+
+    def _append(self, checkpoint: Checkpoint) -> bytes:
+        """Append what says that the log was restored, and return its leaf."""
+        with closing(open_log(self.new)) as log:
+            at = max(time.time_ns() // 1000, log.latest_at)
+            event = LogRestored(checkpoint_size=checkpoint.size, checkpoint_root=checkpoint.root.hex())
+            entry = seal(event, id=new_id(at), at=at, actor="cli")
+            log.append([entry])
+        if wal_of(self.new).exists():
+            raise LogUnavailable(f"{self.new} could not be finished: its -wal is still there; check the disk")
+        sync_file(self.new)
+        return entry.leaf
+
+    # --- what stands beside it ---------------------------------------------------------------------------------------
+
+    def _hold_secrets(self, log_id: str) -> SigningKey | None:
+        """Hold the secrets that the log goes on with, the copy's or those here, and return their signing key."""
+        here = open_secrets(self.log, log_id, create=False)
+        if here is not None:
+            with closing(here):
+                here.hold()
+                own = not self.same and secrets_path(self.file).exists()
+                if not own:
+                    return signing_key(self.ready, origin_of(log_id), here)
+        if self.same or not secrets_path(self.file).exists():
+            return None
+        copy_secrets(self.file, log_id, self.ready)
+        copied = open_secrets(self.ready, log_id, create=False)
+        assert copied is not None
+        with closing(copied):
+            return signing_key(self.ready, origin_of(log_id), copied)
+
+    def _replace_secrets(self, log_id: str) -> None:
+        """Let the copy's secrets be the log's, if it brought some; let those of another log make room."""
+        here, copied = secrets_path(self.log), secrets_path(self.ready)
+        found = open_secrets(self.log, log_id, create=False)
+        if found is not None:
+            found.close()
+        if copied.exists() or found is None:
+            self._set_aside(here)
+        if copied.exists():
+            publish(copied, here)
+
+    def _replace_ledger(self, origin: str, tree: Tree, key: SigningKey | None) -> None:
+        """Vouch for the log as it is now, and set aside what contradicted it."""
+        try:
+            known = outside.read_keys(self.log)
+        except LogContradicted:
+            known = []
+        ours = [each for each in (*known, *self.keys) if each.name == origin]
+        if not known or len(ours) < len(known) + len(self.keys):
+            self._set_aside(outside.keys_path(self.log))
+        if key is not None:
+            ours = [*(each for each in ours if each != key.public), key.public]
+        if ours:
+            outside.write_keys(self.log, list(dict.fromkeys(ours)))
+        self._set_aside(outside.checkpoint_path(self.log))
+        if key is not None:
+            outside.write_note(self.log, Checkpoint(origin, tree.size, tree.root()).signed(key))
+
+    # --- the change --------------------------------------------------------------------------------------------------
+
+    def _set_log_aside(self) -> None:
+        # The log first: as long as its `-wal` is here without it, nobody begins a new log.
+        self._set_aside(self.log)
+        self._set_aside(wal_of(self.log), wal_of(self.log.with_name(self.log.name + self.end)))
+        _shm(self.log).unlink(missing_ok=True)
+
+    def _go_on_from_a_crash(self) -> None:
+        """Finish the change of logs that a restore was killed in."""
+        if self.ready.exists() and not self.log.exists():
+            replaced = sorted(self.log.parent.glob(f"{escape(self.log.name)}.replaced-*Z"))
+            if replaced:
+                self._set_aside(wal_of(self.log), wal_of(replaced[-1]))
+            self._set_log_aside()
+            publish(self.ready, self.log)
+        elif self.ready.exists() or self.new.exists() or not secrets_path(self.ready).exists():
+            return
+        if secrets_path(self.ready).exists():
+            self._set_aside(secrets_path(self.log))
+            publish(secrets_path(self.ready), secrets_path(self.log))
+
+    def _set_aside(self, file: Path, to: Path | None = None) -> None:
+        """Rename a file, if it is there, so that it says since when it is replaced."""
+        to = to or file.with_name(file.name + self.end)
+        if file.exists():
+            publish(file, to)
+            self.aside.append(to)
+
+
+def _claimed(log: Path, origin: str) -> Checkpoint | None:
+    """Return what the newest checkpoint beside a log says of it, whoever signed it; none if it says nothing."""
+    note = outside.read_note(log)
+    try:
+        checkpoint = None if note is None else Checkpoint.parse(note)
+    except ValueError:
+        return None
+    return checkpoint if checkpoint is not None and checkpoint.origin == origin else None
+
+
+def _shm(log: Path) -> Path:
+    return log.with_name(log.name + "-shm")

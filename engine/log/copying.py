@@ -1,0 +1,162 @@
+"""Copies of a log's files: the log itself, its secrets, and a new log that bears the id of another one.
+
+A copy is made under a name of its own, and gets its real one when it is whole and on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from ..errors import LogForeign, LogMissing, LogUnavailable
+from .driver import SqliteConnection, SqliteError, connect, explain
+from .files import sync_folder
+from .opening import make
+from .reading import LogReader
+from .secrets import check_private, make_private, open_secrets, secrets_path
+
+_ENDS: Final = (
+    *("", "-wal", "-shm", "-journal", ".lock", ".new", ".new-journal"),
+    *(".secrets", ".secrets-journal", ".vkey", ".vkey.new"),
+)
+"""What follows a log's name in the names of files that belong to it."""
+
+
+def copy_log(log: LogReader, to: Path) -> None:
+    """Write a log, as it is at one moment, to a file in place of what was there; it is on the disk on return.
+
+    A daemon may go on writing meanwhile; its `-wal` grows until the copy is done.
+
+    Raises:
+        LogDamaged: the log cannot be read.
+        LogUnavailable: the file cannot be written.
+    """
+    with whole_or_absent(to):
+        log.copy_into(to)
+        sync_file(to)
+
+
+def copy_secrets(log: Path, log_id: str, to: Path) -> None:
+    """Write the secrets of a log to be those of the log at *to*, held: nothing is sent with them until it is adopted.
+
+    Raises:
+        LogMissing: there are none.
+        LogForeign: they belong to another log.
+        SecretsExposed: others than their owner may read them.
+        LogUnavailable: they cannot be read, or the file cannot be written.
+    """
+    source, file = secrets_path(log), secrets_path(to)
+    if not source.exists():
+        raise LogMissing(f"{log} has no secrets beside it ({source.name}), so it is a copy itself")
+    check_private(source)
+    with whole_or_absent(file):
+        _unlink(file)
+        make_private(file)
+        try:
+            # For writing, so that what a crash left half done is put right first.
+            with closing(connect(source, mode="rw")) as connection:
+                connection.execute("VACUUM INTO ?", (str(file),))
+        except SqliteError as error:
+            raise explain(error, file) from error
+        copied = open_secrets(to, log_id, create=False)
+        if copied is None:
+            raise LogForeign(f"{source} belongs to another log than {log}; bring the right one, or leave the secrets")
+        with closing(copied):
+            copied.hold()
+        sync_file(file)
+
+
+def make_log(path: Path, log_id: str) -> None:
+    """Make an empty log of an id that another one was born with.
+
+    Raises:
+        LogUnavailable: it cannot be made.
+    """
+    make(path)
+    _change(path, "UPDATE meta SET value = ? WHERE key = 'log'", [(log_id,)])
+
+
+def set_leaves(path: Path, leaves: list[tuple[int, bytes]]) -> None:
+    """Let events of a log, by position, have other leaves, and forget all that was folded from them.
+
+    Raises:
+        LogUnavailable: it cannot be written.
+    """
+    _change(
+        path,
+        "UPDATE event SET leaf = ? WHERE position = ?",
+        [(leaf, position) for position, leaf in leaves],
+        "DELETE FROM snapshot",
+    )
+
+
+def publish(new: Path, path: Path) -> None:
+    """Give a whole file its real name; durable on return.
+
+    Raises:
+        LogUnavailable: the folder cannot be written.
+    """
+    try:
+        new.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise LogUnavailable(f"{path} cannot be written ({error.strerror}); check its folder") from error
+
+
+def sync_file(file: Path) -> None:
+    """Make a file's bytes durable. No connection to it may be open: this would drop its locks.
+
+    Raises:
+        LogUnavailable: they cannot be synced.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise LogUnavailable(f"{file} cannot be synced to the disk ({error.strerror}); check the disk") from error
+
+
+def remove_log(path: Path) -> None:
+    """Remove a log that never got its real name, with all that stands beside it."""
+    for end in _ENDS:
+        _unlink(path.with_name(path.name + end))
+
+
+@contextmanager
+def whole_or_absent(file: Path) -> Generator[None]:
+    """Let a file be gone if the block that makes it fails."""
+    try:
+        yield
+    except BaseException:
+        for end in ("", "-journal"):
+            file.with_name(file.name + end).unlink(missing_ok=True)
+        raise
+
+
+def _change(path: Path, query: str, rows: list[tuple[object, ...]], *more: str) -> None:
+    try:
+        with closing(connect(path, mode="rw")) as connection:
+            _in_one(connection, query, rows, *more)
+    except SqliteError as error:
+        raise explain(error, path) from error
+
+
+def _in_one(connection: SqliteConnection, query: str, rows: list[tuple[object, ...]], *more: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(query, rows)
+    for statement in more:
+        connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _unlink(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise LogUnavailable(f"{file} cannot be removed ({error.strerror}); check its folder") from error
