@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
 
@@ -35,7 +35,8 @@ class Below:
 
     def state(self, projection: Projection[S, Any]) -> S:
         """Return the projection's state after the event."""
-        return cast(S, self._states[projection.name])
+        state: S = self._states[projection.name]
+        return state
 
     def changes(self, projection: Projection[Any, C]) -> Sequence[C]:
         """Return what the event changed in the projection."""
@@ -108,7 +109,8 @@ class Fold:
 
     def state(self, projection: Projection[S, Any]) -> S:
         """Return a projection's state. It goes on changing as events are folded; it is for reading alone."""
-        return cast(S, self._states[projection.name])
+        state: S = self._states[projection.name]
+        return state
 
     def resume(self, states: Mapping[str, Any], position: int, leaf: bytes) -> None:
         """Take up states that were kept, as of *position*, in place of the empty ones."""

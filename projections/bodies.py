@@ -32,7 +32,6 @@ _encode: Final = msgspec.json.Encoder().encode
 _size: Final = Struct(">I").pack
 _PAIRS: Final = [one + other for one, other in product("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", repeat=2)]
 """Of base32 (RFC 4648, 6)."""
-_SHIFTS: Final = range(120, -1, -10)
 
 
 class StationScene(msgspec.Struct, frozen=True, gc=False, tag="station"):
@@ -60,9 +59,13 @@ def message_id(webhook: str, event: str, type: str, station: str) -> str:
     cause, of = event.encode(), station.encode()
     fields = (_framed(RULE, webhook), _size(len(cause)), cause, _framed(type), _size(len(of)), of)
     digest = sha256(b"".join(fields)).digest()
-    # 26 characters of base32 are 130 bits: 13 pairs of 10. `base64.b32encode` takes twice as long.
-    bits = int.from_bytes(digest[:17], "big") >> 6
-    return "msg_" + "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+    # 26 characters of base32 are 130 bits: 13 pairs of 10. `base64.b32encode` takes three times as long.
+    n, pairs = int.from_bytes(digest[:17], "big") >> 6, _PAIRS
+    return (
+        f"msg_{pairs[n >> 120]}{pairs[n >> 110 & 1023]}{pairs[n >> 100 & 1023]}{pairs[n >> 90 & 1023]}"
+        f"{pairs[n >> 80 & 1023]}{pairs[n >> 70 & 1023]}{pairs[n >> 60 & 1023]}{pairs[n >> 50 & 1023]}"
+        f"{pairs[n >> 40 & 1023]}{pairs[n >> 30 & 1023]}{pairs[n >> 20 & 1023]}{pairs[n >> 10 & 1023]}{pairs[n & 1023]}"
+    )
 
 
 @lru_cache(maxsize=1024)

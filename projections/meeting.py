@@ -98,8 +98,8 @@ def same(station: Station, case: Case[Event]) -> Station:
 
 
 def connect(station: Station, case: Case[ConnectionOpened]) -> Station:
-    run = cast(Run, case.run)
-    at = case.recorded.at
+    run, at = case.run, case.recorded.at
+    assert run is not None, "the condition `newest` saw to that"
     return replace(
         station,
         state="on",

@@ -164,11 +164,15 @@ def recall(records: Iterable[Recorded], message: Owed) -> bytes:
 
 
 def _apply(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Sequence[Owed]:
-    if isinstance(event, GatewayStarted):
-        outbox.rules = max(outbox.rules, event.rules)
-    if outbox.upgrade_needed:
+    # Only the start of another run may still say something to rules that are not known here.
+    if outbox.rules > RULES and not isinstance(event, GatewayStarted):
         return ()
     return _FOLDS[recorded.kind](outbox, recorded, event, below)
+
+
+def _started(outbox: Outbox, recorded: Recorded, event: GatewayStarted, below: Below) -> Sequence[Owed]:
+    outbox.rules = max(outbox.rules, event.rules)
+    return () if outbox.upgrade_needed else _tell_flips(outbox, recorded, event, below)
 
 
 def _tell_flips(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Sequence[Owed]:
@@ -250,6 +254,7 @@ def _recovered(outbox: Outbox, recorded: Recorded, event: WebhookRecovered, belo
 
 _FOLDS: Final[dict[str, Callable[[Outbox, Recorded, Any, Below], Sequence[Owed]]]] = {
     **dict.fromkeys(presence.kinds, _tell_flips),
+    GatewayStarted.kind: _started,
     StationSettled.kind: _tell_settled,
     **dict.fromkeys(webhooks.kinds, _follow_webhook),
     WebhookDisabled.kind: _tell_disabled,
