@@ -91,6 +91,10 @@ class EngineCollector(Collector):
         yield _counter("events_appended", "Events appended by this process.", engine.tally["events"])
         yield _counter("commits", "Commits by this process.", committer.commits)
         yield _counter("commit_seconds", "Seconds spent in commits, syncs included.", committer.total_seconds)
+        if engine.ledger is not None:
+            reach, failed = engine.ledger.protected, engine.ledger.failures
+            yield _gauge("log_protected_position", "How far the newest checkpoint outside the log reaches.", reach)
+            yield _counter("log_checkpoint_failures", "Checkpoints that could not be written outside.", failed)
 
     def _webhooks(self) -> Iterator[Metric]:
         owed = self._engine.state(outbox)
