@@ -493,6 +493,52 @@ def test_odd_events_are_counted_by_reason() -> None:
     }
 
 
+def test_every_odd_event_is_counted_and_changes_nothing() -> None:
+    history = History()
+    history.started("r1")
+    history.opened("a", "r1-3")
+    before = fold(presence, history)
+    told = len(history.events)
+    for _ in range(2):
+        history.opened("a", "r1-3")
+        history.opened("a", "r9-1")
+        history.opened("", "r1-9")
+        history.started("r1", url="ws://elsewhere")
+        history.stopped("r9")
+
+    after = fold(presence, history)
+
+    assert set(after.odd.values()) == {2}
+    assert len(after.odd) == 5
+    assert dict(after) == dict(before)
+    assert (after.url, set(after.runs)) == (before.url, set(before.runs))
+    assert changes_of(history.events) == changes_of(history.events[:told])
+
+
+@pytest.mark.parametrize("end", ["started anew", "lapsed"])
+def test_what_a_run_listened_that_never_told_is_counted_for_nobody(end: str) -> None:
+    history = History()
+    history.started("r1")
+    history.opened("a", "r1-1")
+    history.stopped("r1")
+    history.started("r2")
+    history.lapsed("r2") if end == "lapsed" else history.started("r3")
+
+    assert fold(presence, history).holding() == {"r1": 0.0}
+
+
+def test_row_21_a_run_that_lapsed_without_an_end_runs_no_more() -> None:
+    history = History()
+    history.started("r1")
+    history.lapsed("r1")
+    history.opened("a", "r1-1")
+
+    fleet = fold(presence, history)
+
+    assert "a" not in fleet
+    assert not fleet.watching
+
+
 @pytest.mark.parametrize("number", ["0", "", "x", "-1", "²", "9" * 5000])
 def test_a_connection_without_a_number_of_ours_opens_nothing(number: str) -> None:
     history = History()
