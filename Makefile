@@ -6,7 +6,8 @@
 #   make docs    the documentation, into docs/_build/html; warnings are errors
 #   make wheel   build the distribution, and try it in a fresh environment outside this folder
 #   make bench   the benchmarks, with their targets
-#   make soak    the tests with many more examples and rounds
+#   make study   ping settings against links: time to find a dead station, false offlines
+#   make soak    every regime that tries what is promised, for hours, and a table in the end
 #   make mutants which small changes of the code no test notices
 #   make clean   remove .venv and whatever was built
 #
@@ -19,7 +20,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
 ROOMS  := engine projections transports daemon
 
-.PHONY: demo test check lint docs wheel bench soak mutants clean
+.PHONY: demo test check lint docs wheel bench study soak mutants clean
 .DELETE_ON_ERROR:
 
 # make ends with 130 when it sees Ctrl-C, whatever its recipe does about it; the verdict's code is the command's own.
@@ -51,8 +52,11 @@ wheel: $(VENV)/.check
 bench: $(VENV)/.test
 	$(BIN)/python bench/run.py $(ARGS)
 
+study: $(VENV)/.study
+	$(BIN)/python bench/tradeoff.py $(ARGS)
+
 soak: $(VENV)/.test
-	SOAK=1 $(BIN)/python -m pytest --hypothesis-profile=soak $(ARGS)
+	$(BIN)/python tests/soak.py $(ARGS)
 
 mutants: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)

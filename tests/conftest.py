@@ -1,4 +1,4 @@
-"""How hard Hypothesis tries: `dev` by default, `ci` where CI is set, `soak` for `make soak`."""
+"""How hard Hypothesis tries: `dev` by default, `ci` where CI is set, `soak` for `make soak`, which sets EXAMPLES."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from hypothesis import HealthCheck, settings
 # No deadline anywhere: a machine that is busy with something else is no failure of ours.
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("soak", settings.get_profile("ci"), max_examples=5000)
+settings.register_profile("soak", settings.get_profile("ci"), max_examples=int(os.environ.get("EXAMPLES", "2000")))
 settings.load_profile("ci" if os.environ.get("CI") else "dev")

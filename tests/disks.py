@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tally import counted
+
 from stationkeeper.engine.entry import leaf
 from stationkeeper.engine.log.reading import read_log
 from stationkeeper.engine.log.sqlite import open_log
@@ -155,6 +157,7 @@ def parse(trace: bytes) -> Iterator[Record]:
 
 def recovered(folder: Path, files: dict[str, bytes]) -> int:
     """Open what the disk holds as a log, first for reading alone; check that it is whole, and return its position."""
+    counted("disks", 1)
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import trio
+from effort import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from office import open_office
@@ -49,7 +50,7 @@ def escaped(text: str) -> str:
     return quote(text, safe="", errors="replace")
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.sampled_from(["GET", "POST", "PATCH", "DELETE", "HEAD"]), ROUTES, TEXT, QUERIES, BODIES),
@@ -77,7 +78,7 @@ def test_nothing_that_is_asked_is_a_fault_of_ours(asked: list[tuple[str, str, st
     trio.run(main)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow])
 @given(histories())
 def test_every_page_can_show_every_history(history: list[Recorded]) -> None:
     async def main() -> None:

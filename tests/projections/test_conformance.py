@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import arbitrary_histories, histories, legal_histories
@@ -43,7 +44,7 @@ def test_a_legal_history_is_folded_alike_at_once_and_from_any_snapshot(
 
 
 @ALL
-@settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(3), suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories(60))
 def test_hash_seed_zone_and_locale_change_no_byte(projection: Projection[Any, Any], history: list[Recorded]) -> None:
     check_elsewhere(f"stationkeeper.projections:{projection.name}", history)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attrs import define
+from effort import examples
 from histories import History
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -198,4 +199,4 @@ class Lanes(RuleBasedStateMachine):
 
 
 TestLanes = Lanes.TestCase
-TestLanes.settings = settings(deadline=None, max_examples=40, stateful_step_count=25)
+TestLanes.settings = settings(deadline=None, max_examples=examples(40), stateful_step_count=25)

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -156,7 +157,7 @@ def judge(events: Iterable[Recorded]) -> None:
             ), (connection, kinds)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(steps)
 def test_at_rest_the_flag_is_the_socket_and_every_story_is_whole(plan: list[tuple[str, str, float]]) -> None:
     world = World()
@@ -165,7 +166,7 @@ def test_at_rest_the_flag_is_the_socket_and_every_story_is_whole(plan: list[tupl
     judge(world.log.read())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.floats(0.1, TIMEOUT - 1),
     st.lists(st.tuples(st.floats(0.0, INTERVAL + TIMEOUT), st.floats(1.0, 200.0)), min_size=3, max_size=20),
@@ -188,7 +189,7 @@ def test_an_on_time_answer_is_never_a_timeout(latency: float, stalls: list[tuple
     assert trio.run(main, clock=MockClock(autojump_threshold=0)) == []
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.floats(0, 200), st.lists(st.floats(0, 30), max_size=10))
 def test_silence_is_found_within_the_bound(talks: float, stalls: list[float]) -> None:
     """Truth 10: within interval + timeout + measured lag + 1 s of the last proof of life."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import trio
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -191,7 +192,7 @@ class World:
         assert set(messages) <= self.receivers.ids, "recorded as delivered, and was not"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps)
 def test_whatever_happens_each_receiver_is_told_in_order_and_in_the_end(plan: list[tuple[str, Any]]) -> None:
     trio.run(World().play, plan, clock=MockClock(autojump_threshold=0))

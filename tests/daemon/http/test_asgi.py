@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import trio
 import trio.testing
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -366,7 +367,7 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(peers=st.lists(st.tuples(PIECES, st.booleans()), min_size=1, max_size=8))
 def test_no_bytes_of_a_peer_harm_the_server(peers: list[tuple[list[bytes], bool]]) -> None:
     async def abuse(server: HttpServer, data: bytes, abrupt: bool) -> None:
