@@ -144,21 +144,19 @@ def run(regime: Regime, order: Order) -> Result:
     said, tally = KEPT / f"{regime.name}.log", KEPT / f"{regime.name}.counts"
     tally.unlink(missing_ok=True)
     command, asked = regime.command(order), {"SOAK": "1", **regime.environment(order)}
-    began = news = time.monotonic()
+    began = time.monotonic()
     print(f"{regime.name}: {regime.does}", flush=True)
     with said.open("w") as file:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | asked | {TALLY: str(tally)}, text=True, errors="replace",
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        with process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                file.write(line)
-                if time.monotonic() - news > NEWS:
-                    news = time.monotonic()
-                    print(f"    {news - began:6.0f} s  {line.rstrip()[:100]}", flush=True)
-    lines = said.read_text().splitlines()
+        environment = os.environ | asked | {TALLY: str(tally), "PYTHONUNBUFFERED": "1"}
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT) as process:
+            while True:
+                try:
+                    process.wait(NEWS)
+                    break
+                except subprocess.TimeoutExpired:
+                    newest = said.read_text(errors="replace").rstrip().rpartition("\n")[2]
+                    print(f"    {(time.monotonic() - began) / 60:5.0f} min  {newest[-100:]}", flush=True)
+    lines = said.read_text(errors="replace").splitlines()
     counts = Counter[str]()
     for what, number in (*tallied(tally), *spoken(lines)):
         counts[what] += number
