@@ -206,6 +206,8 @@ def test_a_command_of_the_pages_exists_with_its_flags(line: str, words: list[str
             assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
         case ["pip", "install", wanted]:
             assert re.fullmatch(r"stationkeeper(\[daemon\])?|\.\[(daemon|test)\]", wanted)
+        case ["python", script, *_]:
+            assert (ROOT / script).is_file()
         case _:
             pytest.fail(f"nothing checks {line}")
 
