@@ -90,7 +90,7 @@ class Plan:
         interval = 25.0 * 36.0 ** draw.random()
         if stations is None:
             small = draw.random() < 0.7
-            stations = draw.choice((5, 20, 100)) if small else round(interval * draw.choice((3, 10)))
+            stations = draw.choice((5, 20, 100)) if small else round(interval * draw.choice((5, 20)))
         large = stations >= LARGE
         if hours is None:
             hours = draw.choice((12.0, 24.0)) if large else draw.choice((1.0, 3.0))
