@@ -204,17 +204,16 @@ class Daemon:
         if options.hold:
             _log.warning("webhooks are held back (--hold)")
         elif engine.mute:
-            _log.warning(
-                "THIS LOG IS A COPY: its secrets file is missing, so no webhook is sent",
-                hint="serve --adopt speaks for it; stations and webhooks then need new passwords and secrets",
-            )
+            why = "its secrets file is missing" if engine.copied else "it came out of a backup"
+            lost = "; stations and webhooks then need new passwords and secrets" if engine.copied else ""
+            _log.warning(f"THIS LOG IS A COPY: {why}, so no webhook is sent", hint=f"serve --adopt speaks for it{lost}")
         _log.info("ready", stations=list(engine.urls), http=server.url, log=str(engine.log_path), run=engine.run)
         systemd.notify(f"READY=1\nSTATUS=stations at {', '.join(engine.urls)}, API at {server.url}")
 
 
 def _unmute(engine: Engine, *, hold: bool) -> None:
     """Let webhooks be sent, unless they are held back on purpose, or the log is a copy."""
-    engine.mute = hold or engine.copied
+    engine.mute = hold or engine.unadopted
     if engine.deliveries is not None:
         engine.deliveries.mute = engine.mute
 

@@ -61,7 +61,7 @@ class Engine:
         """Where the log's file is; none for a log in memory."""
         self.ledger = ledger
         """The tree of the log and its checkpoints; none for a log in memory."""
-        self.mute = mute or self.copied
+        self.mute = mute or self.unadopted
         """Whether webhooks are held back: asked for, or the log is a copy that nobody adopted."""
         self.run = ""
         """The id of this run's `gateway.started`; empty until that is durable, and nobody is admitted before."""
@@ -99,9 +99,13 @@ class Engine:
 
     @property
     def copied(self) -> bool:
-        """Whether the log came without its secrets file, or out of a backup, and nobody adopted it: nothing is to be
-        sent in its name."""
-        return self.log_path is not None and (isinstance(self.secrets, MemorySecrets) or self.secrets.held)
+        """Whether the log came without its secrets file, and nobody adopted it: no secret can be kept or looked up."""
+        return self.log_path is not None and isinstance(self.secrets, MemorySecrets)
+
+    @property
+    def unadopted(self) -> bool:
+        """Whether the log is a copy, or was restored from one, and nobody adopted it: nothing is sent in its name."""
+        return self.copied or self.secrets.held
 
     @property
     def ready(self) -> bool:

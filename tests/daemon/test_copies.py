@@ -10,7 +10,7 @@ from office import Office, open_office
 from stationkeeper.daemon.registry.admission import RegistryAdmission
 from stationkeeper.daemon.registry.requests import NewWebhook
 from stationkeeper.daemon.registry.standing import bring_into_line
-from stationkeeper.engine.log.secrets import secrets_path
+from stationkeeper.engine.log.secrets import open_secrets, secrets_path
 from stationkeeper.transports.admission import Knock, Refusal
 
 HOOK = {"url": "https://receiver.example/hook"}
@@ -93,3 +93,40 @@ async def test_a_webhook_without_a_usable_secret_says_so_until_it_is_rotated(cop
     assert adopted["problem"] in page
     assert rotated.json["problem"] is None
     assert (number[-3:], number_after[-3:]) == ("1.0", "0.0")
+
+
+# --- a log that was restored with its secrets ------------------------------------------------------------------------
+
+
+async def knock(office: Office) -> object:
+    admission = RegistryAdmission()
+    admission.attach(office.engine, office.registrar.credentials)
+    return await admission(Knock(station="CP-7", password=PASSWORD.encode(), username_matches=True))
+
+
+async def test_a_restored_log_serves_its_stations_and_sends_nothing_until_it_is_adopted(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    async with open_office(path) as office:
+        await office.ask("POST", "/chargestations", {"id": "CP-7", "password": PASSWORD})
+        await office.ask("POST", "/webhooks", HOOK)
+        log_id = office.engine.log.log_id  # type: ignore[attr-defined]
+    secrets = open_secrets(path, log_id, create=False)
+    assert secrets is not None
+    secrets.hold()
+    secrets.close()
+
+    async with open_office(path) as office:
+        assert not isinstance(await knock(office), Refusal)
+        generated = await office.ask("POST", "/chargestations", {"id": "CP-8", "generate": True})
+        station = await office.stations.connect("CP-7")
+        await station.close()
+        await office.until_offline("CP-7")
+        assert (office.engine.mute, office.engine.copied, generated.status) == (True, False, 201)
+        assert office.receiver.attempts == []
+    async with open_office(path, adopt=True) as office:
+        assert not office.engine.mute
+        assert not isinstance(await knock(office), Refusal)
+        while len(office.receiver.attempts) < 2:
+            await office.engine.beyond(office.engine.position)
+    async with open_office(path) as office:
+        assert not office.engine.mute
