@@ -39,6 +39,8 @@ COMMANDS: Final = {
     "backup": (".commands.backup", "Copy a log, beside a running daemon, and check the copy."),
     "restore": (".commands.restore", "Take up work from a copy."),
     "redact": (".commands.redact", "Erase what is private about a station or webhook."),
+    "verify": (".commands.verify", "Check that a log is the one that was written."),
+    "prove": (".commands.prove", "Prove what an event was, in a file that can be checked without the log."),
     "simulate": (".commands.simulate", "Let a fleet of virtual stations dial in."),
 }
 """Command -> its module, where it bears its own name (`import_` for import), and its line in the overview."""

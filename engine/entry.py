@@ -15,7 +15,8 @@ import msgspec
 
 from .events import Micros
 
-_NO_PRIVATE: Final = sha256(b"").digest()
+NO_PRIVATE: Final = sha256(b"").digest()
+"""The digest of nothing private."""
 _size: Final = Struct(">I").pack
 
 
@@ -90,14 +91,19 @@ def leaf(entry: Entry) -> bytes:
     It holds no position, so that it is computed outside the write lock; and only the digest of what is private, so
     that erasing that breaks no proof.
     """
+    return sha256(leaf_input(entry)).digest()
+
+
+def leaf_input(entry: Entry) -> bytes:
+    """Return the bytes whose hash is an entry's leaf."""
     id, at, subject, body = entry.id.encode(), str(entry.at).encode(), entry.subject.encode(), entry.body
     kind, source = _framed(entry.kind, str(entry.schema)), _framed(entry.gateway, entry.run, entry.actor)
-    private = private_digest(entry) if entry.salt or entry.digest else _NO_PRIVATE
+    private = private_digest(entry) if entry.salt or entry.digest else NO_PRIVATE
     fields = (
         b"\0", _size(len(id)), id, _size(len(at)), at, kind, _size(len(subject)), subject, source,
         _size(len(body)), body, private,
     )  # fmt: skip
-    return sha256(b"".join(fields)).digest()
+    return b"".join(fields)
 
 
 @lru_cache(maxsize=1024)

@@ -29,7 +29,7 @@ _WINDOW: Final = 20_000
 
 COLUMNS: Final = "id, at, kind, schema, subject, gateway, run, actor, body, private, salt, digest, leaf, position"
 """In the order of `Recorded`."""
-_COLUMNS_1: Final = COLUMNS.replace("digest", "x''")
+COLUMNS_1: Final = COLUMNS.replace("digest", "x''")
 """The same of a log of layout 1, which nobody could redact."""
 CONCERNS_ALL: Final = "(substr(kind, 1, 8) IN ('gateway.', 'webhook.') OR kind = 'log.restored')"
 """What the index of `plan.CONCERN_ALL` holds; a query that uses it repeats this."""
@@ -62,7 +62,7 @@ def read(
     """Yield events of a log of some layout, as `Log.read` says."""
     newest = head(fetch)[0]
     last = newest if until is None else min(until, newest)
-    columns = COLUMNS if layout > 1 else _COLUMNS_1
+    columns = COLUMNS if layout > 1 else COLUMNS_1
     wanted = "" if kinds is None else f" AND kind IN ({', '.join('?' * len(kinds))})"
     values = () if kinds is None else tuple(kinds)
     if subject:

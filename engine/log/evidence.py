@@ -1,0 +1,125 @@
+"""What an audit asks of a SQLite log and nobody else does: its tables as they are, and what SQLite says of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import starmap
+from typing import Final
+
+import msgspec
+
+from ..entry import Recorded
+from ..errors import LogDamaged
+from ..events import Micros
+from . import Snapshot, queries
+from .driver import SqliteError
+from .reading import LogReader
+
+_COMPLAINTS: Final = 20
+"""Of SQLite, at most: the first one is what counts."""
+_LEAVES: Final = 20_000
+"""Leaves fetched at a time: about a megabyte."""
+
+
+class Ends(msgspec.Struct, frozen=True):
+    """Where a log begins and ends, by its head row and by its events, at one moment."""
+
+    head: int
+    latest_at: Micros
+    first: int
+    """The lowest position of an event; 0 if there is none."""
+    last: int
+
+
+class UnreadableRow(Exception):
+    """A row is not what a log holds there: text that is no text, or nothing where something must be."""
+
+    def __init__(self, position: int, why: str) -> None:
+        super().__init__(f"position {position} cannot be read: {why}")
+        self.position = position
+        self.why = why
+
+
+def ends(log: LogReader) -> Ends:
+    """Return where a log begins and ends.
+
+    Raises:
+        LogDamaged: it has no head, or several.
+    """
+    rows = log.fetch(
+        "SELECT position, latest_at, (SELECT min(position) FROM event), (SELECT max(position) FROM event) FROM head", ()
+    )
+    if len(rows) != 1:
+        raise LogDamaged(f"{log.path} is damaged: it has {len(rows)} heads instead of one; restore from a backup")
+    head, latest_at, first, last = rows[0]
+    return Ends(head, latest_at, first or 0, last or 0)
+
+
+def batches(log: LogReader, until: int) -> Iterator[list[Recorded]]:
+    """Yield all events up to a position, many at a time, in order.
+
+    Raises:
+        UnreadableRow: at the first that cannot be read; all before it were yielded.
+        LogDamaged: as before, where SQLite says that the file is damaged.
+    """
+    columns = queries.COLUMNS if log.layout > 1 else queries.COLUMNS_1
+    query = f"SELECT {columns} FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT {queries.BATCH}"
+    after = 0
+    while after < until:
+        try:
+            found = list(starmap(Recorded, log.fetch(query, (after, until))))
+        except (SqliteError, LogDamaged) as error:
+            yield from _one_by_one(log, query, after)
+            raise LogDamaged(f"what follows position {after} cannot be read: {error}") from error
+        if not found:
+            return
+        if found[-1].position <= after:
+            raise LogDamaged(f"{log.path} is damaged: after position {after} comes {found[-1].position}")
+        yield found
+        after = found[-1].position
+
+
+def _one_by_one(log: LogReader, query: str, after: int) -> Iterator[list[Recorded]]:
+    for position in range(after + 1, after + queries.BATCH + 1):
+        try:
+            found = log.fetch(query, (position - 1, position))
+        except SqliteError as error:
+            raise UnreadableRow(position, str(error)) from error
+        except LogDamaged as error:
+            raise LogDamaged(f"position {position} cannot be read: {error}") from error
+        if found:
+            yield list(starmap(Recorded, found))
+
+
+def leaves(log: LogReader, until: int) -> Iterator[bytes]:
+    """Yield the leaves of the events up to a position, as they are stored."""
+    for after in range(0, until, _LEAVES):
+        last = min(after + _LEAVES, until)
+        query = "SELECT leaf FROM event WHERE position > ? AND position <= ? ORDER BY position"
+        yield from (leaf for (leaf,) in log.fetch(query, (after, last)))
+
+
+def ended(log: LogReader, until: int) -> dict[str, int]:
+    """Return the runs that ended up to a position, as the table says, each with the position that ended it."""
+    return dict(log.fetch("SELECT run, position FROM ended WHERE position <= ?", (until,)))
+
+
+def spans(log: LogReader, first: int, last: int) -> dict[int, Micros]:
+    """Return the earliest times of some spans of positions, as the table says, by the span's number."""
+    return dict(log.fetch("SELECT number, earliest FROM span WHERE number >= ? AND number <= ?", (first, last)))
+
+
+def snapshots(log: LogReader) -> list[Snapshot]:
+    """Return all snapshots that a log keeps, by name."""
+    return list(
+        starmap(Snapshot, log.fetch("SELECT name, version, position, leaf, state FROM snapshot ORDER BY 1", ()))
+    )
+
+
+def complaints(log: LogReader) -> list[str]:
+    """Return what SQLite finds wrong with the file: its pages, its indexes, ids that are not unique.
+
+    It looks at everything in one go. A daemon may go on writing meanwhile, but its `-wal` grows.
+    """
+    found = [text for (text,) in log.fetch(f"PRAGMA integrity_check({_COMPLAINTS})", ())]
+    return [] if found == ["ok"] else found
