@@ -62,18 +62,22 @@ def try_module(file: str, tests: tuple[str, ...], kept: Path, *, again: bool) ->
 
     subject = Subject(Path.cwd(), file, tests)
     mutations = mutations_of(subject.source)
-    last = set(json.loads(kept.read_text())) if again and kept.exists() else None
+    noticed = set(json.loads(kept.read_text())) if again and kept.exists() else set[str]()
     began = time.monotonic()
     timeout = 5 + 4 * subject.sound()
     survived: list[str] = []
+    killed: list[str] = []
     for number, mutation in enumerate(mutations, start=1):
         diff = difference(file, subject.source, mutation)
-        if (last is None or body(diff) in last) and subject.survives(mutation.of(subject.source), timeout):
+        if body(diff) not in noticed and subject.survives(mutation.of(subject.source), timeout):
             survived.append(diff)
             print(diff, flush=True)
+        else:
+            killed.append(body(diff))
         if sys.stderr.isatty():
             print(f"\r{file}: {number}/{len(mutations)}, {len(survived)} survived", end="\r", file=sys.stderr)
-    kept.write_text(json.dumps([body(diff) for diff in survived], indent=1))
+    # Two mutants may look alike: what is noticed in one place alone is tried again.
+    kept.write_text(json.dumps(sorted(set(killed) - set(map(body, survived))), indent=1))
     print(f"{file:<32}{row(len(mutations), len(survived))}  {time.monotonic() - began:5.0f} s\n", flush=True)
     return len(mutations), survived
 
@@ -103,7 +107,9 @@ def main(asked: Namespace) -> int:
     for group, modules in wanted(asked.what).items():
         mutants = survivors = 0
         for file, tests in modules.items():
-            tried, survived = try_module(file, tests, state / f"{file.replace('/', '.')}.json", again=asked.again)
+            tried, survived = try_module(
+                file, tests, state / f"{file.replace('/', '.')}.killed.json", again=asked.again
+            )
             mutants, survivors = mutants + tried, survivors + len(survived)
         totals.append(f"{group:<32}{row(mutants, survivors)}")
         short = short or survivors > (1 - GOAL) * mutants
@@ -114,7 +120,9 @@ def main(asked: Namespace) -> int:
 if __name__ == "__main__":
     parser = ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("what", nargs="*", help="groups or modules; all of them without one")
-    parser.add_argument("--again", action="store_true", help="try only those that survived the last time")
+    parser.add_argument(
+        "--again", action="store_true", help="try only those that no test noticed the last time, and new ones"
+    )
     arguments = parser.parse_args()
     if STAGED not in os.environ:
         wanted(arguments.what)

@@ -53,7 +53,10 @@ TARGETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "engine/fold.py": ("tests/engine/test_fold.py", "tests/projections/test_presence.py"),
         "projections/fleet.py": _FLAG,
         "projections/meeting.py": _FLAG,
-        "projections/presence.py": _FLAG,
+        "projections/presence.py": (
+            *_FLAG,
+            "tests/engine/test_run.py::test_who_does_not_come_back_is_offline_after_the_grace",
+        ),
     },
     "liveness": {
         "engine/watch/liveness.py": ("tests/engine/watch/test_liveness.py", "tests/engine/watch/test_watchdog.py"),
