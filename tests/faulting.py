@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
+from tally import counted
 
 HERE: Final = Path(__file__).parent
 SOURCES: Final = HERE / "engine" / "log"
@@ -25,8 +26,8 @@ CHANGE: Final = WRITE | SYNC | OPEN | TRUNCATE | NAME
 FAIL, SHORT, SLOW, DIE, DIE_HALFWAY = range(5)
 """What becomes of a call that is struck."""
 ERRNOS: Final = {
-    WRITE: (errno.ENOSPC, errno.EIO, errno.EDQUOT),
-    SYNC: (errno.EIO, errno.ENOSPC, errno.EDQUOT),
+    WRITE: (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS),
+    SYNC: (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS),
     OPEN: (errno.EMFILE, errno.EROFS, errno.EACCES),
     TRUNCATE: (errno.EIO, errno.EROFS, errno.ENOSPC),
     READ: (errno.EIO,),
@@ -89,6 +90,7 @@ class Victim:
 
     def play(self, history: str, folder: Path, fault: Fault = NONE) -> Outcome:
         """Play a history in a process of its own, under a fault."""
+        counted("deaths" if fault.how in (DIE, DIE_HALFWAY) else "faults", 1)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"history": history, "folder": str(folder), "fault": fault}) + "\n")

@@ -125,8 +125,8 @@ REGIMES = (
     ),
     Regime(
         name="faults",
-        does="every system call of a log fails, in turn, with every error",
-        command=lambda order: pytest("tests/engine/log/test_faults.py"),
+        does="every system call of a log, and of a whole gateway, fails in turn, with every error",
+        command=lambda order: pytest("tests/engine/log/test_faults.py", "tests/system/test_faults.py"),
     ),
     Regime(
         name="mutants",

@@ -3,18 +3,21 @@
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import trio
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from stationkeeper.engine import Engine, open_engine
 from stationkeeper.engine.entry import Entry
 from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import StationRegistered
 from stationkeeper.engine.log.memory import Fault, MemoryLog
+from stationkeeper.engine.loops import keep_checkpoint
 from stationkeeper.engine.stations import Arrival, Ending
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import presence, registry
@@ -128,7 +131,33 @@ async def test_a_handshake_given_up_behind_a_failing_commit_leaves_no_close_with
         assert kinds in ([], ["connection.opened", "connection.closed"]), (station, kinds)
 
 
-@settings(max_examples=60, deadline=None)
+async def test_commits_go_on_while_all_threads_of_the_pool_are_at_other_work(tmp_path: Path) -> None:
+    """Others may fill trio's pool of threads; the committer and the checkpoints beside the log have their own."""
+    go_on = threading.Event()
+    pool = trio.to_thread.current_default_thread_limiter()
+
+    async def work_at_something() -> None:
+        await trio.to_thread.run_sync(go_on.wait)
+
+    async with trio.open_nursery() as nursery, open_engine(tmp_path / "fleet.db", projections=[presence]) as engine:
+        for _ in range(int(pool.total_tokens)):
+            nursery.start_soon(work_at_something)
+        await wait_all_tasks_blocked()
+        full = pool.available_tokens == 0
+        with trio.move_on_after(10) as patience:
+            connection = await engine.doorway.admit(arrival("CP-1"), Silent())
+            connection.ended(Ending(side="network", cause="network_lost"))
+            await engine.beyond(engine.position)
+            await keep_checkpoint(engine)
+        protected = engine.ledger is not None and engine.ledger.protected == engine.position
+        go_on.set()
+
+    assert full
+    assert not patience.cancelled_caught
+    assert protected
+
+
+@settings(max_examples=examples(60), deadline=None)
 @given(
     plan=st.lists(st.tuples(st.sampled_from(["lost", "written", None]), st.integers(0, 8)), max_size=12),
     writes=st.integers(1, 30),

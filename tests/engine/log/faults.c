@@ -1,5 +1,6 @@
 /* Makes chosen system calls on chosen files fail, fall short, take long, or end the process. Preloaded (LD_PRELOAD), so
- * that SQLite meets it like ours; armed from inside the process, see tests/faulted.py. Before `recorder.c` or without it.
+ * that SQLite meets it like ours. Before `recorder.c` or without it. Armed from inside the process, see tests/faulted.py,
+ * or for all its life by FAULTS="<pattern> <sorts> <how> <from> <times> <much>".
  *
  * Calls are counted from `faults_arm` on, those alone that are of the armed sorts and whose path matches the pattern.
  */
@@ -13,6 +14,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -38,6 +40,17 @@ void faults_arm(const char *like, unsigned which, int how, long from, long times
     amount = much;
     seen = struck = 0;
     sorts = which;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    char like[PATH_MAX];
+    unsigned which;
+    int how;
+    long from, times, much;
+    const char *given = getenv("FAULTS");
+    if (given != NULL && sscanf(given, "%4095s %u %d %ld %ld %ld", like, &which, &how, &from, &times, &much) == 6)
+        faults_arm(like, which, how, from, times, much);
 }
 
 void faults_disarm(void)
