@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from ..engine import Engine
 from .api.answers import answer_errors
 from .api.chargestations import chargestations
+from .api.checkpoint import checkpoint
 from .api.events import history
 from .api.health import health
 from .api.uptime import uptimes
@@ -48,6 +49,7 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
         history(engine),
         uptimes(engine),
         reasons(engine),
+        checkpoint(engine),
         health(engine, Metrics(engine)),
         documentation(app),
         dashboard(engine, tokens),

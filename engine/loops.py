@@ -117,8 +117,9 @@ async def keep_checkpoint(engine: Engine) -> bool:
             # In a thread that nobody else can hold up, however many work at other things.
             await trio.to_thread.run_sync(write, limiter=trio.CapacityLimiter(1))
     except LogUnavailable as error:
-        if not ledger.failures:
+        if not ledger.failing:
             _LOG.error("the log goes on, but is not protected beyond position %d: %s", ledger.protected, error)
+        ledger.failing = True
         ledger.failures += 1
         return False
     return True

@@ -39,6 +39,8 @@ class Ledger:
         """Up to which position the newest outside checkpoint reaches."""
         self.failures = 0
         """Checkpoints that could not be written."""
+        self.failing = False
+        """Whether the last one could not."""
         self._tree = tree
         self._leaf = leaf
         self._turn = Lock()
@@ -72,6 +74,7 @@ class Ledger:
             if size > self.protected:
                 outside.write_note(self.path, note)
                 self.protected = size
+                self.failing = False
 
 
 def open_ledger(log: Log, path: Path, log_id: str, secrets: Secrets) -> Ledger:
