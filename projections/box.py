@@ -7,7 +7,8 @@ skipped -> pending again. Every move returns the messages that changed, each in 
 from __future__ import annotations
 
 from bisect import insort_right
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -70,13 +71,16 @@ class Box:
         """When it was added, enabled or mended last: what failed before counts no more."""
         self.lanes: dict[str, list[Message]] = {}
         """Subject -> what is pending, in the order in which it must be sent. No lane is empty."""
-        self._pending: dict[str, Message] = {}
-        self._aside: dict[str, Message] = {}
-        self._delivered: dict[str, Message] = {}
+        self._known: dict[str, Message] = {}
+        """By id: what is pending, and what is remembered besides."""
+        self._aside: deque[str] = deque()
+        """Which of them were parked or skipped, the one put away longest ago first."""
+        self._delivered: deque[str] = deque()
+        """Which of them were delivered, the one delivered longest ago first."""
 
     def find(self, id: str) -> Message | None:
         """Return a message in whichever state it is; none if it never was here or is forgotten."""
-        return self._pending.get(id) or self._aside.get(id) or self._delivered.get(id)
+        return self._known.get(id)
 
     def pending(self) -> Iterator[Message]:
         """Return all that is pending, each lane in order."""
@@ -85,19 +89,18 @@ class Box:
 
     def messages(self, state: MessageState) -> list[Message]:
         """Return what is remembered of the messages in a state, oldest cause first."""
-        if state == "pending":
-            found: Iterable[Message] = self._pending.values()
-        elif state == "delivered":
-            found = self._delivered.values()
-        else:
-            found = (message for message in self._aside.values() if message.owed.state == state)
+        found = self.pending() if state == "pending" else self._put_away_as(state)
         return sorted(found, key=lambda message: (*_order(message), message.owed.subject))
 
     def count(self, state: MessageState) -> int:
         """Count the messages remembered in a state."""
-        if state in ("pending", "delivered"):
-            return len(self._pending if state == "pending" else self._delivered)
-        return sum(message.owed.state == state for message in self._aside.values())
+        if state == "pending":
+            return len(self._known) - len(self._aside) - len(self._delivered)
+        return len(self._put_away_as(state))
+
+    def _put_away_as(self, state: MessageState) -> list[Message]:
+        kept = self._delivered if state == "delivered" else self._aside
+        return [message for message in map(self._known.__getitem__, kept) if message.owed.state == state]
 
     def destination(self) -> Destination:
         """Return where its messages go now."""
@@ -129,8 +132,8 @@ class Box:
 
     def settle(self, id: str, round: int, state: Outcome, at: Micros) -> list[Owed]:
         """Let a pending message have its outcome; one of another round changes nothing."""
-        message = self._pending.get(id)
-        if message is None or message.owed.round != round:
+        message = self._known.get(id)
+        if message is None or message.owed.state != "pending" or message.owed.round != round:
             return []
         self._leave(message)
         if state == "delivered":
@@ -151,7 +154,8 @@ class Box:
 
     def recover(self, since: int, until: int) -> list[Owed]:
         """Let the parked and skipped messages whose causes lie in a range be pending once more (O9)."""
-        lost = [message for message in self._aside.values() if since <= message.owed.position <= until]
+        aside = map(self._known.__getitem__, self._aside)
+        lost = [message for message in aside if since <= message.owed.position <= until]
         lost.sort(key=lambda message: (*_order(message), message.owed.subject))
         changed: list[Owed] = []
         for message in lost:
@@ -163,8 +167,9 @@ class Box:
         return [replace(message.owed, state="cancelled") for message in self.messages("pending")]
 
     def _again(self, message: Message) -> list[Owed]:
-        self._aside.pop(message.owed.id, None)
-        self._delivered.pop(message.owed.id, None)
+        kept = self._delivered if message.owed.state == "delivered" else self._aside
+        if message.owed.id in kept:  # or it was forgotten since, for one that was recovered just before it
+            kept.remove(message.owed.id)
         owed = replace(message.owed, state="pending", round=message.owed.round + 1)
         return self._enter(Message(owed, message.scene))
 
@@ -175,7 +180,7 @@ class Box:
             self.lanes[owed.subject] = lane = [message]
         else:
             insort_right(lane, message, key=_order)
-        self._pending[owed.id] = message
+        self._known[owed.id] = message
         changed = [owed]
         if len(lane) > LANE:
             # Two right after the head: states still alternate, and a subscriber sees the hole by the version.
@@ -185,7 +190,6 @@ class Box:
         return changed
 
     def _leave(self, message: Message) -> None:
-        del self._pending[message.owed.id]
         lane = self.lanes[message.owed.subject]
         lane.remove(message)
         if not lane:
@@ -195,9 +199,10 @@ class Box:
         """Remember a message in its new state, and forget the one that was put away longest ago if they are many."""
         kept, most = (self._delivered, DELIVERED_KEPT) if state == "delivered" else (self._aside, ASIDE_KEPT)
         owed = replace(message.owed, state=state)
-        kept[owed.id] = Message(owed, message.scene)
+        self._known[owed.id] = Message(owed, message.scene)
+        kept.append(owed.id)
         if len(kept) > most:
-            del kept[next(iter(kept))]
+            del self._known[kept.popleft()]
         return owed
 
     # --- written down ------------------------------------------------------------------------------------------------
@@ -210,8 +215,8 @@ class Box:
             failing_since=self.failing_since,
             afresh_at=self.afresh_at,
             lanes=self.lanes,
-            aside=list(self._aside.values()),
-            delivered=list(self._delivered.values()),
+            aside=[self._known[id] for id in self._aside],
+            delivered=[self._known[id] for id in self._delivered],
         )
 
     @staticmethod
@@ -220,7 +225,7 @@ class Box:
         box = Box(kept.webhook)
         box.accepted_at, box.failing_since, box.afresh_at = kept.accepted_at, kept.failing_since, kept.afresh_at
         box.lanes = kept.lanes
-        box._pending = {message.owed.id: message for message in box.pending()}
-        box._aside = {message.owed.id: message for message in kept.aside}
-        box._delivered = {message.owed.id: message for message in kept.delivered}
+        box._known = {message.owed.id: message for message in (*box.pending(), *kept.aside, *kept.delivered)}
+        box._aside = deque(message.owed.id for message in kept.aside)
+        box._delivered = deque(message.owed.id for message in kept.delivered)
         return box

@@ -15,7 +15,7 @@ from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Fold, fold
 from stationkeeper.engine.run import RULES as DECLARED
 from stationkeeper.engine.sending import Destination, Owed
-from stationkeeper.projections import outbox, presence, webhooks
+from stationkeeper.projections import box, outbox, presence, webhooks
 from stationkeeper.projections.bodies import message_id
 from stationkeeper.projections.box import ASIDE_KEPT, DELIVERED_KEPT, LANE
 from stationkeeper.projections.outbox import RULES, Outbox, recall
@@ -386,6 +386,21 @@ def test_o9_recovered_skipped_ones_come_back_in_order_as_far_as_the_lane_holds()
     assert len(story.lane()) <= LANE
     assert story.positions() == sorted(story.positions())
     assert story.outbox.count("w1", "pending") + story.outbox.count("w1", "skipped") == 2 * LANE
+
+
+def test_o9_a_recovery_goes_on_when_what_it_skips_again_lets_others_of_its_range_be_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(box, "LANE", 2)
+    monkeypatch.setattr(box, "ASIDE_KEPT", 3)
+    story = Story()
+    story.subscribed()
+    story.flap(3)
+    first, _ = story.lane()
+    story.add(e.WebhookRecovered(since=0, until=1000), "w1")
+
+    assert story.lane() == [first]
+    assert (story.outbox.count("w1", "pending"), story.outbox.count("w1", "skipped")) == (1, 3)
 
 
 def test_o9_what_is_recovered_is_told_in_the_order_of_causes_whenever_it_was_parked() -> None:
