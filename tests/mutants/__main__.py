@@ -56,12 +56,12 @@ def body(diff: str) -> str:
     return "\n".join(line for line in diff.splitlines()[2:] if not line.startswith("@@"))
 
 
-def try_module(file: str, tests: tuple[str, ...], kept: Path, *, again: bool) -> tuple[int, list[str]]:
+def try_module(file: str, tests: tuple[str, ...], kept: Path, *, again: bool, every: int) -> tuple[int, list[str]]:
     """Try a module's mutants; return how many there are and the diffs of those that survived."""
     from .trial import Subject  # Loads pytest and Hypothesis, which staging need not wait for.
 
     subject = Subject(Path.cwd(), file, tests)
-    mutations = mutations_of(subject.source)
+    mutations = mutations_of(subject.source)[::every]
     noticed = set(json.loads(kept.read_text())) if again and kept.exists() else set[str]()
     began = time.monotonic()
     timeout = 5 + 4 * subject.sound()
@@ -108,7 +108,7 @@ def main(asked: Namespace) -> int:
         mutants = survivors = 0
         for file, tests in modules.items():
             tried, survived = try_module(
-                file, tests, state / f"{file.replace('/', '.')}.killed.json", again=asked.again
+                file, tests, state / f"{file.replace('/', '.')}.killed.json", again=asked.again, every=asked.every
             )
             mutants, survivors = mutants + tried, survivors + len(survived)
         totals.append(f"{group:<32}{row(mutants, survivors)}")
@@ -123,6 +123,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--again", action="store_true", help="try only those that no test noticed the last time, and new ones"
     )
+    parser.add_argument("--every", type=int, default=1, help="try one in so many, for a first look")
     arguments = parser.parse_args()
     if STAGED not in os.environ:
         wanted(arguments.what)

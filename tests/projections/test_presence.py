@@ -202,6 +202,14 @@ def test_rows_10_and_11_an_end_that_comes_before_its_open_leaves_its_mark(end: s
     assert fold(presence, history)["CP"].connection is not None
 
 
+def test_row_13_is_odd_each_time() -> None:
+    history = History()
+    for n in (1, 2, 3):
+        history.started(f"r{n}")
+
+    assert fold(presence, history).odd == {"a gateway started anew before its last run had ended": 2}
+
+
 def test_row_13_the_old_run_counts_as_ended() -> None:
     history = History()
     history.started("r1")
@@ -215,6 +223,18 @@ def test_row_13_the_old_run_counts_as_ended() -> None:
     assert fleet.holding() == {"r1": 0.0}
     history.lapsed("r1")
     assert not fold(presence, history)["a"].online
+
+
+def test_a_mark_never_goes_down() -> None:
+    history = History()
+    history.started("r1")
+    for n in (3, 1, 2, 3):
+        history.opened("a", f"r1-{n}")
+
+    connection = fold(presence, history)["a"].connection
+
+    assert connection is not None
+    assert (connection.id, connection.opened_at) == ("r1-3", history.events[1].at)
 
 
 def test_a_mark_is_the_stations_own_and_the_runs_own() -> None:
