@@ -97,6 +97,7 @@ class Victim:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         assert answer, "the process under test ended"
+        counted("deaths" if fault.how in (DIE, DIE_HALFWAY) else "faults", 1)
         return Outcome(**json.loads(answer))
 
 
