@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laning import ILL, OK, destination, lanes, outage, owed, put, started
 
-from stationkeeper.engine.delivery.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE
+from stationkeeper.engine.delivery.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
 from stationkeeper.engine.sending import Answer
 
 
@@ -15,6 +15,21 @@ def test_an_outage_costs_a_few_attempts_however_many_lanes_wait() -> None:
     assert machine.breaker("w", 0.0) == "open"
     assert started(machine, FIRST_PAUSE - 0.001) == []
     assert machine.deadline() is not None
+
+
+def test_the_fifth_message_opens_it_for_ten_seconds_then_twice_as_long_up_to_five_minutes() -> None:
+    breaker = Breaker()
+    for n in range(1, 6):
+        assert breaker.state(0.0) == "closed"
+        breaker.failed(f"m{n}", 0.0)
+    pauses = [breaker.until]
+    for _ in range(6):
+        now = breaker.until
+        breaker.begin("probe")
+        breaker.failed("probe", now)
+        pauses.append(breaker.until - now)
+
+    assert pauses == [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
 
 
 def test_a_half_open_breaker_lets_one_probe_through() -> None:
