@@ -20,8 +20,8 @@ from .plan import CONCERN_ALL
 Fetch: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Run a query and return all its rows."""
 
-BATCH: Final = 2_000
-"""Events fetched at a time: some milliseconds of one transaction, and about a megabyte."""
+BATCH: Final = 500
+"""Events fetched at a time: a millisecond of one transaction, and about as much as a processor's cache holds."""
 _ATTEMPTED: Final = "message, round, number, at, due, delay, status, error"
 """In the order of `Attempted`."""
 _WINDOW: Final = 20_000
