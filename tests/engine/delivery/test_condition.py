@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from laning import DAY, GONE, ILL, OK, destination, fail, lanes, owed, put, started
 
-from stationkeeper.engine.delivery.condition import GONE_CONFIRMED_AFTER
+from stationkeeper.engine.delivery.condition import GONE_CONFIRMED_AFTER, Condition
+from stationkeeper.engine.delivery.retries import delay_after
+from stationkeeper.engine.sending import Answer
+from stationkeeper.engine.settings import Retry
 
 
 def test_a_second_410_a_minute_later_disables() -> None:
@@ -49,6 +53,24 @@ def test_another_answer_between_two_410s_disables_nothing() -> None:
     (message,) = started(machine, now)
 
     assert machine.answered(message, GONE, now).disable == ""
+
+
+def test_the_minute_between_two_410s_is_counted_from_the_first_whatever_the_clock_shows() -> None:
+    condition = Condition(Retry())
+
+    assert condition.failed("m1", GONE, 5000.0) == ""
+    assert condition.failed("m2", GONE, 5059.9) == ""
+    assert condition.failed("m3", GONE, 5060.0) == "the receiver answered 410 Gone, and again a minute later"
+
+
+def test_only_a_410_is_asked_again_in_a_minute() -> None:
+    machine = lanes()
+    put(machine, owed(1))
+    again = fail(machine, 0.0, GONE)
+    (message,) = started(machine, again)
+    verdict = machine.answered(message, Answer(status=None, error="no connection"), again)
+
+    assert verdict.delay == pytest.approx(delay_after(Retry(), message.id, 2))
 
 
 def test_a_410_in_passing_disables_nothing() -> None:
