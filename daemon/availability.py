@@ -56,6 +56,14 @@ def seconds(micros: int) -> float:
     return micros / SECOND
 
 
+def percent(uptime: Uptime) -> str:
+    """Return an availability for people: at least one digit, cut and not rounded; a dash if nothing was observed."""
+    if uptime.availability is None:
+        return "-"
+    whole, _, digits = f"{uptime.availability:.4f}".partition(".")
+    return f"{whole}.{digits.rstrip('0') or '0'} %"
+
+
 def uptime_shown(uptime: Uptime) -> dict[str, object]:
     """Return a station's uptime as API and command line write it. The four times add up to the window."""
     return {

@@ -14,13 +14,13 @@ from ...engine.clock import parse_time, rfc3339
 from ...engine.log import Log
 from ...engine.log.reading import open_reader
 from ...projections.uptime import Measure, Outage, Uptime, Window
-from ..availability import SECOND, Ground, events_of, ground_of, outage_shown, uptime_shown
+from ..availability import SECOND, Ground, events_of, ground_of, outage_shown, percent, uptime_shown
 from ..configuration.units import write_duration
 from ..registry.errors import NotFound
 from .options import output_format
 from .printing import FORMATS, print_rows, visible
 from .progress import with_progress
-from .uptime_picture import ROWS, Picture, percent
+from .uptime_picture import ROWS, Picture
 
 COLUMNS: Final = ("station", "availability", "online", "offline", "not observed", "unknown", "outages")
 """Of the table, for people; CSV has the names of JSON."""

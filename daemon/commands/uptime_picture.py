@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape
 from ...engine.clock import rfc3339
 from ...projections.uptime import Shade, Uptime, Window
 from ...projections.uptime_watch import Span
+from ..availability import percent
 from .printing import visible
 
 ROWS: Final = 100
@@ -111,14 +112,6 @@ class Picture:
             begin += width
         yield f'    <text x="{_LEFT + _COLUMNS + 12}" y="{middle + 4}">{percent(uptime)}</text>'
         yield "  </g>"
-
-
-def percent(uptime: Uptime) -> str:
-    """Return an availability for people: at least one digit, cut and not rounded; a dash if nothing was observed."""
-    if uptime.availability is None:
-        return "-"
-    whole, _, digits = f"{uptime.availability:.4f}".partition(".")
-    return f"{whole}.{digits.rstrip('0') or '0'} %"
 
 
 def _bar(shade: Shade, x: int, width: int, middle: int) -> str:

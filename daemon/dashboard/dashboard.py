@@ -24,6 +24,7 @@ from ...projections.chargestation import chargestation
 from ..api.chargestations import known
 from ..http.streams import EventStream, Push, sse_event
 from ..http.tokens import Tokens
+from .availability import MINUTE, Availability
 from .pages import render, render_page
 from .timeline import timeline
 from .views import FILTERS, PAGE, Roll, Row, row_of, subscriptions_of
@@ -55,6 +56,7 @@ class Dashboard:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.roll = Roll(engine)
+        self.availability = Availability(engine)
 
     # --- the fleet ---------------------------------------------------------------------------------------------------
 
@@ -91,6 +93,7 @@ class Dashboard:
         live, registered = engine.connection(id), engine.state(registry).get(id)
         return {"id": id, "row": row_of(engine, id), "found": found, "rtt": live.rtt if live else None,
                 "liveness": registered.record.liveness if registered else None,
+                "available": await self.availability.of(id) if found.get("lastConnectAt") else "",
                 "moments": await timeline(engine, id), **self._status()}  # fmt: skip
 
     def station_parts(self, id: str) -> Parts:
@@ -106,7 +109,8 @@ class Dashboard:
         async def main() -> str:
             return render("station_main.html", **await self.station(id))
 
-        return {"main": Part(key=(row, found, engine.state(registry).get(id), messages), render=main)}
+        key = (row, found, engine.state(registry).get(id), messages, engine.now() // MINUTE)
+        return {"main": Part(key=key, render=main)}
 
     # --- the subscriptions -------------------------------------------------------------------------------------------
 

@@ -16,9 +16,10 @@ import example_log
 import pytest
 from calling import Call
 
+from stationkeeper.daemon.availability import percent
 from stationkeeper.daemon.commands import uptime_picture
 from stationkeeper.daemon.commands.uptime import lasting
-from stationkeeper.daemon.commands.uptime_picture import Picture, percent
+from stationkeeper.daemon.commands.uptime_picture import Picture
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.projections.uptime import Uptime, Window
 

@@ -90,6 +90,17 @@ async def test_a_stations_page_tells_its_story_with_the_messages_it_made() -> No
     assert nobody.status == 404
 
 
+async def test_a_stations_page_says_how_available_it_was() -> None:
+    async with open_office() as office:
+        await office.stations.connect("CP-7")
+        await office.ask("POST", "/chargestations", {"id": "CP-8", "generate": True})
+        page = (await office.ask("GET", "/stations/CP-7")).text
+        new = (await office.ask("GET", "/stations/CP-8")).text
+
+    assert "100.0 % in 24 hours, 100.0 % in 7 days" in page
+    assert "Available" not in new
+
+
 async def test_what_a_station_says_of_itself_is_text_and_nothing_else() -> None:
     id = "<script>alert(1)</script>"
     async with open_office() as office:
