@@ -261,7 +261,8 @@ def unmatched(station: str, dials: Sequence[Sighting], opened: Sequence[Micros])
     """Return what is wrong between a station's dials, in order, and the times at which the log opened connections.
 
     Each 101 has one `connection.opened`, made while the station dialled. One without a 101 is right where the gateway
-    died, or the station gave up, between the two. What was opened after the last of the dials is left aside.
+    died, or the station gave up, between the two; or where the gateway ended it again before it could be told, since
+    it stops or knows a newer one: the answer is then a 503. What was opened after the last of the dials is left aside.
     """
     found: list[str] = []
     begins = [dial.dialled_at - CLOCK_SKEW for dial in dials]
@@ -277,7 +278,7 @@ def unmatched(station: str, dials: Sequence[Sighting], opened: Sequence[Micros])
     for dial, times in zip(dials, mine, strict=True):
         if dial.admitted and len(times) != 1:
             found.append(f"{station}: the 101 of {rfc3339(dial.dialled_at)} has {len(times)} connection.opened")
-        if not dial.admitted and len(times) > (dial.status is None):
+        if not dial.admitted and len(times) > (dial.status in (None, 503)):
             moments = ", ".join(map(rfc3339, times))
             found.append(f"{station}: a connection was opened at {moments}, but its dial ended so: {dial}")
     return found
