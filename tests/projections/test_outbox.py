@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from base64 import b32encode
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from histories import SECOND, START, History
 from hypothesis import given
+from hypothesis import strategies as st
 from strategies import histories
 
 from stationkeeper.engine import events as e
@@ -491,6 +494,14 @@ def test_a_test_pings_that_webhook_whatever_it_asks_for() -> None:
 )
 def test_o12_message_ids_never_change(webhook: str, event: str, type: str, station: str, id: str) -> None:
     assert message_id(webhook, event, type, station) == id
+
+
+@given(webhook=st.text(), event=st.text(), type=st.text(), station=st.text())
+def test_o12_an_id_is_what_the_rule_says(webhook: str, event: str, type: str, station: str) -> None:
+    words = [word.encode() for word in ("stationkeeper outbox 1", webhook, event, type, station)]
+    digest = sha256(b"".join(len(word).to_bytes(4, "big") + word for word in words)).digest()
+
+    assert message_id(webhook, event, type, station) == "msg_" + b32encode(digest).decode()[:26]
 
 
 def test_o12_the_words_of_an_id_cannot_run_into_each_other() -> None:
