@@ -6,10 +6,11 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -97,7 +98,6 @@ class Victim:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         assert answer, "the process under test ended"
-        counted("deaths" if fault.how in (DIE, DIE_HALFWAY) else "faults", 1)
         return Outcome(**json.loads(answer))
 
 
@@ -146,3 +146,28 @@ def faults(sort: int, calls: int) -> Iterator[Fault]:
         chosen = variants if EVERYTHING else [variants[first % len(variants)]]
         for amount, times in chosen:
             yield Fault(sort, FAIL, first, times, amount)
+
+
+EVERYWHERE: Final = ((CHANGE, DIE), (WRITE, DIE_HALFWAY))
+"""Ways to die: just before any step, and in the middle of any write."""
+
+
+def deaths(
+    process: Victim, folder: Path, history: str, *, ways: Sequence[tuple[int, int]] = EVERYWHERE
+) -> Iterator[tuple[Outcome, Path]]:
+    """Let a history die at each of its steps, and at last live; yield what it had said, and where its log is.
+
+    The log's folder is named for the step.
+    """
+    for sorts, how in ways:
+        status, step = -signal.SIGKILL, 0
+        while status != 0:
+            step += 1
+            here = folder / f"{step}"
+            here.mkdir()
+            outcome = process.play(history, here, Fault(sorts, how, step))
+            status = outcome.status
+            assert status in (0, -signal.SIGKILL), f"at step {step}, {how}: {outcome.said}"
+            yield outcome, here / "fleet.db"
+            shutil.rmtree(here)
+        assert step > 3

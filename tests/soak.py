@@ -121,7 +121,7 @@ REGIMES = (
     Regime(
         name="deaths",
         does="process death at every step of every write path, and in the middle of each write",
-        command=lambda order: pytest("tests/engine/log/test_crash.py"),
+        command=lambda order: pytest("tests/engine/log/test_crash.py", "tests/engine/log/test_crash_copies.py"),
     ),
     Regime(
         name="faults",

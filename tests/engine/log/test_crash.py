@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from faulting import CHANGE, DIE, DIE_HALFWAY, WRITE, Fault, Outcome, Victim, compiled, folder_in_memory, victim
+from faulting import Outcome, Victim, compiled, deaths, folder_in_memory, victim
 
 from stationkeeper.engine.entry import leaf
 from stationkeeper.engine.ledger import outside
@@ -91,27 +91,6 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
 def folder() -> Iterator[Path]:
     with folder_in_memory() as folder:
         yield folder
-
-
-def deaths(process: Victim, folder: Path, history: str) -> Iterator[tuple[Outcome, Path]]:
-    """Let a history die at each of its steps, and at last live; yield what it had said, and where its files are."""
-    for sorts, how in ((CHANGE, DIE), (WRITE, DIE_HALFWAY)):
-        status = -signal.SIGKILL
-        step = 0
-        while status != 0:
-            step += 1
-            here = folder / f"{step}"
-            here.mkdir()
-            outcome = process.play(history, here, Fault(sorts, how, step))
-            status = outcome.status
-            assert status in (0, -signal.SIGKILL)
-            try:
-                yield outcome, here / "fleet.db"
-            except AssertionError as error:
-                error.add_note(f"at step {step} ({how}): {outcome.said}")
-                raise
-            shutil.rmtree(here)
-        assert step > 3
 
 
 @pytest.mark.parametrize(

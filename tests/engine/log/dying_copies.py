@@ -1,0 +1,81 @@
+"""Copies of a log that are made, or taken up, by a process that dies: histories for `test_crash_copies.py`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from faulted import Say, arm, serve
+from faulting import Fault
+
+from stationkeeper.engine.copies.backup import back_up
+from stationkeeper.engine.copies.exporting import export
+from stationkeeper.engine.copies.importing import import_log
+from stationkeeper.engine.copies.restoring import restore
+from stationkeeper.engine.ledger.keeper import open_ledger
+from stationkeeper.engine.log.redaction import redact
+from stationkeeper.engine.log.secrets import open_secrets
+from stationkeeper.engine.log.sqlite import open_log
+from stationkeeper.engine.testing.logs import some_entry
+
+REMOTE = b"203.0.113.77:50123"
+"""Private in the events."""
+
+
+def prepare(folder: Path) -> Path:
+    """Make a log that went on for three events after a backup and an export of it."""
+    log = folder / "fleet.db"
+    write(log, 1, 2, 3, 4)
+    back_up(log, folder / "backup.db", with_secrets=True)
+    export(log, folder / "export.jsonl")
+    write(log, 5, 6, 7)
+    return log
+
+
+def write(path: Path, *numbers: int) -> None:
+    """Append events, and vouch for them."""
+    with closing(open_log(path)) as log:
+        log.append([some_entry(f"{n}", private=REMOTE) for n in numbers])
+        secrets = open_secrets(path, log.log_id, create=True)
+        assert secrets is not None
+        with closing(secrets):
+            ledger = open_ledger(log, path, log.log_id, secrets)
+            ledger.protect(*ledger.note())
+
+
+def backing_up(folder: Path, fault: Fault, say: Say) -> None:
+    log = prepare(folder)
+    arm(folder, fault)
+    back_up(log, folder / "new.db", with_secrets=True)
+
+
+def restoring(folder: Path, fault: Fault, say: Say) -> None:
+    log = prepare(folder)
+    arm(folder, fault)
+    restore(folder / "backup.db", log)
+    say("restored")
+
+
+def restoring_itself(folder: Path, fault: Fault, say: Say) -> None:
+    log = prepare(folder)
+    arm(folder, fault)
+    restore(log, log)
+    say("restored")
+
+
+def importing(folder: Path, fault: Fault, say: Say) -> None:
+    prepare(folder)
+    arm(folder, fault)
+    import_log(folder / "export.jsonl", folder / "new.db")
+
+
+def redacting(folder: Path, fault: Fault, say: Say) -> None:
+    log = open_log(prepare(folder))
+    arm(folder, fault)
+    redact(log, "CP-1")
+    say("redacted")
+
+
+if __name__ == "__main__":
+    histories = (backing_up, restoring, restoring_itself, importing, redacting)
+    serve({history.__name__: history for history in histories})
