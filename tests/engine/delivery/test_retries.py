@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from laning import DAY, ILL, OK, destination, fail, lanes, owed, put, started
 
-from stationkeeper.engine.delivery.retries import delay_after
+from stationkeeper.engine.delivery.retries import asked_delay, delay_after, next_attempt
 from stationkeeper.engine.sending import Answer
 from stationkeeper.engine.settings import Retry
 
@@ -34,6 +34,40 @@ def test_jitter_comes_from_the_message_id_and_stays_within_its_share(attempts: i
     assert delays == {delay_after(Retry(), f"msg_{n}", attempts) for n in range(500)}
     assert 0.9 * nominal <= min(delays) < 0.92 * nominal
     assert 1.08 * nominal < max(delays) <= 1.1 * nominal
+
+
+def test_messages_that_fail_together_do_not_come_back_together() -> None:
+    machine = lanes()
+    put(machine, *(owed(n, f"CP-{n}") for n in range(4)))
+    delays = {machine.answered(message, ILL, 0.0).delay for message in started(machine)}
+
+    assert len(delays) == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        (Answer(status=429, retry_after=0.5), 0.5),
+        (Answer(status=503, retry_after=-5.0), 0.0),
+        (Answer(status=503), 0.0),
+        (Answer(status=500, retry_after=0.5), 0.0),
+        (Answer(status=None, retry_after=0.5), 0.0),
+    ],
+)
+def test_an_answer_asks_for_as_long_as_it_says_or_not_at_all(answer: Answer, seconds: float) -> None:
+    assert asked_delay(answer) == seconds
+
+
+def test_retry_after_may_take_the_whole_day_at_once_and_nothing_after() -> None:
+    patient = Answer(status=429, retry_after=30 * DAY)
+    first = next_attempt(Retry(), "m", None, 0, patient, 0.0)
+    assert first is not None
+    second = next_attempt(Retry(), "m", first, 0, patient, first.due)
+    assert second is not None
+
+    assert first.due == pytest.approx(delay_after(Retry(), "m", 1) + DAY)
+    assert first.put_off == second.put_off == DAY
+    assert second.due - first.due == pytest.approx(delay_after(Retry(), "m", 2))
 
 
 def test_retry_after_is_a_lower_bound() -> None:
