@@ -94,6 +94,12 @@ def test_an_event_without_fields_has_an_empty_body() -> None:
     assert seal(StationRemoved(), id="a", at=1).body == b"{}"
 
 
+def test_an_envelope_of_which_no_more_is_said_is_about_nobody_and_by_nobody() -> None:
+    entry = seal(StationRemoved(), id="a", at=1)
+
+    assert (entry.subject, entry.gateway, entry.run, entry.actor) == ("", "", "", "")
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_none_is_refused_before_it_is_in_a_log(number: float) -> None:
     with pytest.raises(UnreadableEvent, match=r"event 'a' is no gateway\.stopped"):
@@ -191,6 +197,7 @@ def test_a_malformed_body_of_an_older_schema_is_refused(body: bytes) -> None:
 
 @pytest.mark.usefixtures("_painted")
 @pytest.mark.parametrize("schema", [0, -1])
-def test_a_schema_that_never_was_is_refused(schema: int) -> None:
+@pytest.mark.parametrize("body", [b'{"colour":"red"}', b'{"coats":1,"colours":["red"]}'], ids=["old", "fits by chance"])
+def test_a_schema_that_never_was_is_refused(schema: int, body: bytes) -> None:
     with pytest.raises(UnreadableEvent):
-        decode(stored("station.painted", schema, b'{"colour":"red"}'))
+        decode(stored("station.painted", schema, body))
