@@ -15,6 +15,8 @@ from ...engine.log.reading import LogReader
 from .findings import Check, Found, Oddities, Root, Wrong
 from .ids import CONTRADICTS, contradicts
 
+BY_BYTES: Final = ("positions", "leaves")
+"""The checks that know of each event by itself whether it is wrong."""
 _COMPARED: Final = 500
 """Spans compared with their table at a time."""
 _SALT: Final = 16

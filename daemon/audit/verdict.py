@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import frozen
+from msgspec.structs import replace
 
 from ...engine.clock import rfc3339
 from ...engine.ledger import outside
@@ -20,6 +21,7 @@ from ...engine.log import Snapshot, evidence
 from ...engine.log.reading import open_reader
 from .checkpoints import Keys, Vouched, checkpoints_of, keys_for
 from .findings import Check, Found, Oddity, Root
+from .leaves import BY_BYTES
 from .passes import PROJECTIONS, Job, Pass, Tell
 from .processes import run_all
 from .replay import REPLAY
@@ -71,11 +73,22 @@ class Report:
 
     @property
     def first_wrong(self) -> Check | None:
-        """The failed check that knows the first wrong position; none if none of them knows any."""
-        # One that names a position exactly says more than one that names a range.
+        """The failed check that says where the first wrong position is; none if none of them knows.
+
+        A snapshot that is wrong is no event; where nothing else is, its position is where it stands.
+        """
         places = [check for check in self.failed if check.position is not None]
-        exact = [check for check in places if check.at_most is None] or places
-        return min(exact, key=lambda check: check.position or 0, default=None)
+        places = [check for check in places if not check.name.startswith("snapshot")] or places
+        first = min(places, key=_first, default=None)
+        if first is None or first.at_most is None:
+            return first
+        exact = [check.position for check in places if check.at_most is None and check.position is not None]
+        return replace(first, at_most=min([first.at_most, *exact]))
+
+
+def _first(check: Check) -> tuple[int, bool]:
+    """Order failed checks by their position; at the same one, what knows it exactly comes first."""
+    return check.position or 0, check.at_most is not None
 
 
 @frozen
@@ -178,7 +191,8 @@ def _hold(vouched: Vouched, roots: dict[int, bytes], agreed: int, until: int, fo
         return Check(name, "failed", detail, until + 1)
     if roots.get(checkpoint.size) == checkpoint.root:
         return Check(name, "ok", f"signed, and its root is that of positions 1 to {checkpoint.size:,}")
-    known = [one.position for one in found.checks if one.state == "failed" and one.position is not None]
+    wrong = [one for one in found.checks if one.state == "failed" and one.name in BY_BYTES]
+    known = [one.position for one in wrong if one.position is not None]
     if any(position <= checkpoint.size for position in known):
         return Check(name, "failed", f"its root is not that of positions 1 to {checkpoint.size:,}", min(known))
     detail = f"speaks of another history: an event from {agreed + 1:,} to {checkpoint.size:,} was replaced or moved"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import starmap
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -20,15 +20,16 @@ _COMPLAINTS: Final = 20
 _LEAVES: Final = 20_000
 """Leaves fetched at a time: about a megabyte."""
 
+T = TypeVar("T")
+
 
 class Ends(msgspec.Struct, frozen=True):
-    """Where a log begins and ends, by its head row and by its events, at one moment."""
+    """Where a log ends, by its head row and by its events, at one moment."""
 
     head: int
     latest_at: Micros
-    first: int
-    """The lowest position of an event; 0 if there is none."""
     last: int
+    """The highest position of an event; 0 if there is none."""
 
 
 class UnreadableRow(Exception):
@@ -41,18 +42,16 @@ class UnreadableRow(Exception):
 
 
 def ends(log: LogReader) -> Ends:
-    """Return where a log begins and ends.
+    """Return where a log ends.
 
     Raises:
         LogDamaged: it has no head, or several.
     """
-    rows = log.fetch(
-        "SELECT position, latest_at, (SELECT min(position) FROM event), (SELECT max(position) FROM event) FROM head", ()
-    )
+    heads = "SELECT position, latest_at, (SELECT coalesce(max(position), 0) FROM event) FROM head"
+    rows = _fetch(log, heads, (), tuple[int, Micros, int])
     if len(rows) != 1:
         raise LogDamaged(f"{log.path} is damaged: it has {len(rows)} heads instead of one; restore from a backup")
-    head, latest_at, first, last = rows[0]
-    return Ends(head, latest_at, first or 0, last or 0)
+    return Ends(*rows[0])
 
 
 def batches(log: LogReader, until: int) -> Iterator[list[Recorded]]:
@@ -101,19 +100,19 @@ def leaves(log: LogReader, until: int) -> Iterator[bytes]:
 
 def ended(log: LogReader, until: int) -> dict[str, int]:
     """Return the runs that ended up to a position, as the table says, each with the position that ended it."""
-    return dict(log.fetch("SELECT run, position FROM ended WHERE position <= ?", (until,)))
+    return dict(_fetch(log, "SELECT run, position FROM ended WHERE position <= ?", (until,), tuple[str, int]))
 
 
 def spans(log: LogReader, first: int, last: int) -> dict[int, Micros]:
     """Return the earliest times of some spans of positions, as the table says, by the span's number."""
-    return dict(log.fetch("SELECT number, earliest FROM span WHERE number >= ? AND number <= ?", (first, last)))
+    query = "SELECT number, earliest FROM span WHERE number >= ? AND number <= ?"
+    return dict(_fetch(log, query, (first, last), tuple[int, Micros]))
 
 
 def snapshots(log: LogReader) -> list[Snapshot]:
     """Return all snapshots that a log keeps, by name."""
-    return list(
-        starmap(Snapshot, log.fetch("SELECT name, version, position, leaf, state FROM snapshot ORDER BY 1", ()))
-    )
+    query = "SELECT name, version, position, leaf, state FROM snapshot ORDER BY 1"
+    return list(starmap(Snapshot, _fetch(log, query, (), tuple[str, int, int, bytes, bytes])))
 
 
 def complaints(log: LogReader) -> list[str]:
@@ -121,5 +120,17 @@ def complaints(log: LogReader) -> list[str]:
 
     It looks at everything in one go. A daemon may go on writing meanwhile, but its `-wal` grows.
     """
-    found = [text for (text,) in log.fetch(f"PRAGMA integrity_check({_COMPLAINTS})", ())]
+    found = [text for (text,) in _fetch(log, f"PRAGMA integrity_check({_COMPLAINTS})", (), tuple[str])]
     return [] if found == ["ok"] else found
+
+
+def _fetch(log: LogReader, query: str, values: tuple[int, ...], row: type[T]) -> list[T]:
+    """Return the rows of a query, which are of this type.
+
+    Raises:
+        LogDamaged: the table is not there, or a value is not what its column says: SQLite hands out what it finds.
+    """
+    try:
+        return msgspec.convert(log.fetch(query, values), list[row])  # type: ignore[valid-type]
+    except (SqliteError, msgspec.ValidationError) as error:
+        raise LogDamaged(f"{log.path} is damaged ({error}); restore from a backup") from error

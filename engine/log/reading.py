@@ -133,6 +133,10 @@ class LogReader(queries.Reads):
             connection = self._connection or self._open()
             try:
                 done = work(connection)
+            except UnicodeDecodeError as error:
+                # In what SQLite says of a schema that is no text.
+                if self._still_as_it_was():
+                    raise LogDamaged(f"{self.path} is damaged ({error}); restore from a backup") from error
             except SqliteError as error:
                 if self._still_as_it_was():
                     damaged = isinstance(explain(error, blamed), LogDamaged)
