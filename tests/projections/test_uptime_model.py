@@ -187,7 +187,7 @@ def by_station(outages: Sequence[Outage]) -> list[tuple[str, Micros, Micros | No
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=max(300, settings().max_examples))
 @given(timed_histories(), windows, last_words)
 def test_each_microsecond_counts_as_the_model_says(
     history: list[Recorded], window: Window, alive: dict[str, Micros]

@@ -98,6 +98,8 @@ def test_outages_are_intervals_with_what_nobody_saw_apart(call: Call) -> None:
         "code": None,
         "detectedAt": "2025-11-20T17:06:00.000000Z",
     }
+    two = rows(call, "--outages", "--station", "Market-2", "--station", "Market-3")
+    assert {outage["station"] for outage in two} == {"Market-2"}
     table = call("uptime", "x.db", "--outages").out.splitlines()
     comma = list(csv.DictReader(io.StringIO(call("uptime", "x.db", "--outages", "--format", "csv").out)))
     lines = [json.loads(line) for line in call("uptime", "x.db", "--outages", "--format", "jsonl").out.splitlines()]
