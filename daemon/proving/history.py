@@ -92,6 +92,8 @@ class Stalled(_Fact, frozen=True):
 class Unwritable(_Fact, frozen=True):
     """The log fails."""
 
+    over: float
+    """Until then nothing can be written."""
     until: float
     """By then the engine must have found that it is well again."""
 
@@ -113,6 +115,11 @@ class Told(_Fact, frozen=True):
     durable: int
     asked: tuple[bool, int]
     """What a GET says at that moment: online, version."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it took the message, and says so."""
+        return self.taken and self.status is not None and 200 <= self.status < 300
 
 
 class Asked(_Fact, frozen=True):

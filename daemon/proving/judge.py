@@ -164,13 +164,20 @@ class Judge:
     def _grace(self) -> Iterator[str]:
         died = {fact.run: fact.at for fact in self.facts(Died)}
         doors = [*self.facts(Accepting), Accepting(float("inf"), False)]
+        outages = self.facts(Unwritable)
         for row, body in self._rows("gateway.lapsed"):
             # A run whose start was written, and whose process died of that, has lived for no time.
             since = died.get(body["run"], self.times[self.by_id[body["run"]][0] - 1])
             until = self.times[row.position - 1]
-            open_for = sum(max(0.0, min(b.at, until) - max(a.at, since)) for a, b in pairwise(doors) if a.yes)
-            if open_for < body["grace"] - EPSILON:
-                yield f"position {row.position} lapses a run after {open_for:.3f} s of {body['grace']:.0f}"
+            listened = 0.0
+            for a, b in pairwise(doors):
+                begin, end = max(a.at, since), min(b.at, until)
+                if a.yes and begin < end:
+                    # Seconds count whole: an outage may leave the ones in which it began and ended.
+                    out = (min(fact.over, end) - max(fact.at, begin) - 1.0 for fact in outages)
+                    listened += end - begin - sum(max(0.0, seconds) for seconds in out)
+            if listened < body["grace"] - EPSILON:
+                yield f"position {row.position} lapses a run after {listened:.3f} s of {body['grace']:.0f}"
         yield from (f"{s} is held by a run for ever" for s, (_, n) in self._final().held.items() if not n)
 
     # --- the flag, and what was told of it ---------------------------------------------------------------------------
@@ -212,8 +219,8 @@ class Judge:
                 yield f"{told.webhook} is told version {told.version} of {told.station} after {newest[lane]}"
             if told.taken:
                 newest[lane] = max(told.version, newest.get(lane, 0))
-                if told.status is not None and 200 <= told.status < 300:
-                    done[told.message] = told
+            if told.accepted:
+                done[told.message] = told
 
     def _reading(self) -> Iterator[str]:
         positions = {(flip.station, flip.version): flip.position for flip in self.flips}
@@ -230,11 +237,16 @@ class Judge:
             if told.taken:
                 lanes[told.webhook, told.station].append(told.version)
         parked: defaultdict[str, set[int]] = defaultdict(set)
+        outcomes: set[str] = set()
         for row, body in self._rows("delivery.succeeded", "delivery.parked"):
+            outcomes.add(body["message"])
             if row.kind == "delivery.parked":
                 parked[body["webhook"]].add(body["position"])
             elif body["message"] not in taken:
                 yield f"position {row.position} says that a message was taken, and it was not"
+        for told in self.facts(Told):
+            if told.accepted and told.message not in outcomes:
+                yield f"{told.webhook} accepted {told.message}, and the log does not say so"
         for row, body in self._rows("webhook.added"):
             wanted: defaultdict[str, list[Flip]] = defaultdict(list)
             for flip in self.flips:

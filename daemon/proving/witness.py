@@ -32,7 +32,7 @@ class Witness:
     def __init__(self, log: Log, history: History) -> None:
         self.inner = log
         self.next: Failing | None = None
-        """How the next append fails."""
+        """How the next append of an event fails."""
         self.outage = 0.0
         """Seconds for which the log then stays unwritable."""
         self.durable = 0
@@ -49,7 +49,9 @@ class Witness:
         """Append, or fail."""
         if trio.current_time() < self._failing_until:
             raise LogUnavailable("the disk is full, says the script")
-        failing, self.next = self.next, None
+        failing = self.next if entries else None
+        if entries:
+            self.next = None
         if failing == "crash before":
             self._crash()
         if failing == "lost":
@@ -78,5 +80,5 @@ class Witness:
     def _fail(self) -> None:
         now = trio.current_time()
         self._failing_until = now + self.outage
-        self._history.note(Unwritable(now, self._failing_until + RECOVERY))
+        self._history.note(Unwritable(now, self._failing_until, self._failing_until + RECOVERY))
         raise LogUnavailable("the disk is full, says the script")
