@@ -113,7 +113,7 @@ def open_book(log: str | Path, *, make: bool = False) -> Generator[OfflineBook]:
         LogLocked: a daemon serves it; the message says which.
         LogError: it cannot be used; see `engine.errors`.
         ClockBehind: the wall clock stands more than a minute behind the log.
-        Refused: it is a copy that nobody adopted.
+        Refused: it is a copy without its secrets, which nobody adopted.
     """
     with open_offline(log, make=make) as (kept, secrets, ledger):
         _check_clock(kept)
@@ -122,8 +122,6 @@ def open_book(log: str | Path, *, make: bool = False) -> Generator[OfflineBook]:
                 f"{kept.path} stands without its secrets file, so it is a copy; serve it with --adopt once to speak "
                 "for it"
             )
-        if secrets.held:
-            raise Refused(f"{kept.path} was restored, so it is a copy; serve it with --adopt once to speak for it")
         book = OfflineBook(kept, fold_of(kept, [presence, registry, webhooks, outbox]), secrets, ledger)
         book.catch_up()
         yield book

@@ -88,9 +88,10 @@ class _Source:
         return line
 
     def more(self) -> bool:
-        """Is there anything after the last line? If so, it counts as read."""
-        self.line += 1
-        return bool(self._source.readline())
+        """Is there anything after the last line? If so, that counts as read."""
+        more = bool(self._source.readline())
+        self.line += more
+        return more
 
     def wrong(self, why: object) -> LogDamaged:
         return LogDamaged(f"{self.file}, line {self.line}: {why}; nothing was imported")

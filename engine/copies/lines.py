@@ -51,7 +51,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     gateway: str = ""
     run: str = ""
     actor: str = ""
-    body: msgspec.Raw = msgspec.Raw()
+    body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     body_base64: str = ""
     private: str = ""
     salt: str = ""
@@ -119,7 +119,7 @@ def write_event(recorded: Recorded, *, redacted: bool) -> bytes:
     written = _encode(line)
     if not _reads_back(written, recorded.body):
         encoded = b64encode(recorded.body).decode()
-        written = _encode(msgspec.structs.replace(line, body=msgspec.Raw(), body_base64=encoded))
+        written = _encode(msgspec.structs.replace(line, body=msgspec.UNSET, body_base64=encoded))
     return written + b"\n"
 
 
@@ -127,9 +127,13 @@ def _reads_back(line: bytes, body: bytes) -> bool:
     """Return whether a body can stand in its line as it is: whole, alone, and as text."""
     try:
         line.decode()
-        return b"\n" not in body and b"\r" not in body and bytes(_line(line).body) == body
+        return b"\n" not in body and b"\r" not in body and _raw(_line(line)) == body
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
+
+
+def _raw(line: Line) -> bytes:
+    return b"" if line.body is msgspec.UNSET else bytes(line.body)
 
 
 def read_event(line: bytes) -> Recorded:
@@ -149,7 +153,7 @@ def read_event(line: bytes) -> Recorded:
             read.gateway,
             read.run,
             read.actor,
-            bytes(read.body) or b64decode(read.body_base64, validate=True),
+            _raw(read) or b64decode(read.body_base64, validate=True),
             b64decode(read.private, validate=True),
             b64decode(read.salt, validate=True),
             bytes.fromhex(read.digest),

@@ -89,21 +89,23 @@ class _Restore:
 
     def run(self, progress: Progress) -> Restored:
         self._go_on_from_a_crash()
-        remove_log(self.new)
-        remove_log(self.ready)
-        log_id, tree = self._copy(progress)
-        origin, position = origin_of(log_id), tree.size
-        # Before the log bears its name, so that nothing is ever sent in between.
-        key = self._hold_secrets(log_id)
-        known = _claimed(self.log, origin)
-        tree.extend([self._append(known or Checkpoint(origin, position, tree.root()))])
+        self._clear()
+        try:
+            log_id, tree = self._copy(progress)
+            origin, position = origin_of(log_id), tree.size
+            known = _claimed(self.log, origin)
+            tree.extend([self._append(known or Checkpoint(origin, position, tree.root()))])
+            # Before the log bears its name, so that nothing is ever sent in between.
+            key = self._hold_secrets(log_id)
+        except BaseException:
+            self._clear()
+            raise
         publish(self.new, self.ready)
         self._set_log_aside()
         publish(self.ready, self.log)
         self._replace_secrets(log_id)
         self._replace_ledger(origin, tree, key)
-        remove_log(self.new)
-        remove_log(self.ready)
+        self._clear()
         return Restored(
             position=tree.size,
             lost=0 if known is None else max(0, known.size - position),
@@ -111,6 +113,10 @@ class _Restore:
             aside=self.aside,
             secrets=key is not None,
         )
+
+    def _clear(self) -> None:
+        remove_log(self.new)
+        remove_log(self.ready)
 
     # --- the new log -------------------------------------------------------------------------------------------------
 

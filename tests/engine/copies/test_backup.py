@@ -1,0 +1,191 @@
+"""Backups: consistent beside a writer, checked before they get their name, and never half there."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from copybook import CHANGED, CUT, append, events_of, files, make, some, tamper, writing
+
+from stationkeeper.engine.copies.backup import back_up
+from stationkeeper.engine.errors import (
+    LogContradicted,
+    LogDamaged,
+    LogError,
+    LogForeign,
+    LogMissing,
+    LogUnavailable,
+    SecretsExposed,
+)
+from stationkeeper.engine.ledger import outside
+from stationkeeper.engine.ledger.checkpoint import Checkpoint
+from stationkeeper.engine.ledger.keeper import open_ledger
+from stationkeeper.engine.log.reading import LogReader
+from stationkeeper.engine.log.secrets import MemorySecrets, open_secrets, secrets_path
+from stationkeeper.engine.log.sqlite import open_log
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder / "fleet.db"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    return folder / "copy.db"
+
+
+def checkpoint_of(path: Path) -> Checkpoint:
+    note = outside.read_note(path)
+    assert note is not None
+    return Checkpoint.parse(note)
+
+
+def test_a_copy_beside_a_writer_is_the_log_at_one_moment_and_touches_nothing(log: Path, copy: Path) -> None:
+    with writing(log) as (writer, _, ledger):
+        append(writer, ledger, some(1, 3000))
+        append(writer, ledger, some(3001, 20), protect=False)
+        before, wanted = files(log.parent), list(writer.read())
+
+        made = back_up(log, copy)
+
+        assert files(log.parent) == before
+        append(writer, ledger, some(3021, 5))
+        assert (made.position, made.protected) == (3020, 3000)
+    assert events_of(copy) == wanted
+    assert checkpoint_of(copy).size == 3000
+    assert outside.read_keys(copy) == outside.read_keys(log)
+    assert sorted(files(copy.parent)) == ["copy.db", "copy.db.checkpoint", "copy.db.vkey"]
+    with closing(open_log(copy)) as opened:
+        assert open_ledger(opened, copy, opened.log_id, MemorySecrets()).size == 3020
+
+
+def test_the_checkpoint_is_older_than_the_copy_however_much_is_written_meanwhile(
+    log: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = LogReader.copy_into
+    with writing(log) as (writer, _, ledger):
+        append(writer, ledger, some(1, 10))
+
+        def busy(reader: LogReader, file: Path) -> None:
+            append(writer, ledger, some(writer.position + 1, 10))
+            plain(reader, file)
+            append(writer, ledger, some(writer.position + 1, 10))
+
+        monkeypatch.setattr(LogReader, "copy_into", busy)
+        made = back_up(log, copy)
+
+    assert (made.position, made.protected, checkpoint_of(copy).size) == (20, 10, 10)
+
+
+def test_the_secrets_come_along_held_and_for_the_owner_alone(log: Path, copy: Path) -> None:
+    make(log)
+    with writing(log) as (writer, kept, _):
+        log_id = writer.log_id
+        back_up(log, copy, with_secrets=True)
+        ids = kept.ids()
+
+    assert stat.S_IMODE(secrets_path(copy).stat().st_mode) == 0o600
+    copied = open_secrets(copy, log_id, create=False)
+    assert copied is not None
+    with closing(copied):
+        assert copied.held
+        assert copied.ids() == ids
+        assert copied.get("s1") == b"a signing secret"
+    with writing(log) as (_, kept, _):
+        assert not kept.held
+
+
+@pytest.mark.parametrize("taken", ["copy.db", "copy.db-wal", "copy.db.secrets"])
+def test_what_stands_there_is_not_written_over(log: Path, copy: Path, taken: str) -> None:
+    make(log)
+    copy.with_name(taken).write_bytes(b"precious")
+
+    with pytest.raises(LogForeign, match=f"{taken} is there already"):
+        back_up(log, copy, with_secrets=True)
+    assert files(copy.parent) == {taken: b"precious"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "why"),
+    [
+        (CUT, LogContradicted, "ends at position 4, but a checkpoint knows of 10"),
+        (CHANGED, LogContradicted, "position 3 was changed"),
+        (("DELETE FROM event WHERE position = 5",), LogDamaged, "position 5 is missing"),
+        (("UPDATE event SET salt = x'', private = x'' WHERE position = 2",), LogContradicted, "position 2 was changed"),
+        (
+            (
+                "UPDATE event SET digest = x'00' WHERE position = 2",
+                "UPDATE event SET private = x'00' WHERE position = 2",
+            ),
+            LogContradicted,
+            "position 2 was changed",
+        ),
+        (
+            ("UPDATE event SET position = 99 WHERE position = 6", "UPDATE event SET position = 6 WHERE position = 5",
+             "UPDATE event SET position = 5 WHERE position = 99"),
+            LogContradicted, "an event up to position 10 was changed or replaced",
+        ),
+    ],
+    ids=["cut", "changed", "gap", "blanked", "covered up", "swapped"],
+)  # fmt: skip
+def test_a_log_that_is_not_whole_makes_no_backup(
+    log: Path, copy: Path, changes: tuple[str, ...], error: type[LogError], why: str
+) -> None:
+    make(log)
+    tamper(log, *changes)
+
+    with pytest.raises(error, match=why):
+        back_up(log, copy, with_secrets=True)
+    assert files(copy.parent) == {}
+
+
+def test_without_the_right_secrets_no_backup_claims_to_have_them(log: Path, copy: Path) -> None:
+    make(log)
+    kept = secrets_path(log).read_bytes()
+    secrets_path(log).unlink()
+    with pytest.raises(LogMissing, match="no secrets beside it"):
+        back_up(log, copy, with_secrets=True)
+    make(copy.with_name("other.db"))
+    secrets_path(copy.with_name("other.db")).rename(secrets_path(log))
+    with pytest.raises(LogForeign, match="belongs to another log"):
+        back_up(log, copy, with_secrets=True)
+    secrets_path(log).write_bytes(kept)
+    secrets_path(log).chmod(0o644)
+    with pytest.raises(SecretsExposed):
+        back_up(log, copy, with_secrets=True)
+
+    assert not [name for name in files(copy.parent) if name.startswith("copy.db")]
+
+
+def test_a_disk_that_fails_at_the_end_leaves_nothing_half_there(
+    log: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(log)
+
+    def fail(file: Path) -> None:
+        raise LogUnavailable("no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("stationkeeper.engine.log.copying.sync_file", fail)
+        with pytest.raises(LogUnavailable):
+            back_up(log, copy)
+    assert files(copy.parent) == {}
+    assert back_up(log, copy).position == 10
+
+
+def test_a_log_that_nobody_vouches_for_is_copied_as_it_is(log: Path, copy: Path) -> None:
+    wanted = make(log)
+    outside.checkpoint_path(log).unlink()
+
+    made = back_up(log, copy)
+
+    assert (made.position, made.protected) == (10, 0)
+    assert events_of(copy) == wanted
+    assert outside.read_note(copy) is None
