@@ -361,7 +361,7 @@ def test_odd_events_are_named_and_are_no_failure(path: Path) -> None:
 def divided(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several processes also for small logs."""
     monkeypatch.setattr(verdict, "LONG", 0)
-    monkeypatch.setattr(verdict.os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
 
 
 def test_several_processes_find_what_one_finds(protected: Path, request: pytest.FixtureRequest) -> None:
