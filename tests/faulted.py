@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -53,6 +54,20 @@ def struck() -> int:
 def record(folder: Path, trace: Path) -> None:
     """Let `recorder.c` record what is done to the files of another folder."""
     _library.recorder_begin(os.fsencode(folder), os.fsencode(trace))
+
+
+def kept(make: Callable[[Path], object]) -> Mapping[str, bytes]:
+    """Return the files that something makes in a folder, to be laid down in each case instead of made again."""
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder))
+        return {file.name: file.read_bytes() for file in Path(folder).iterdir() if not file.name.endswith("-shm")}
+
+
+def lay_down(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files into a folder; nobody else may read them."""
+    for name, content in files.items():
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_bytes(content)
 
 
 def serve(histories: Mapping[str, History]) -> None:

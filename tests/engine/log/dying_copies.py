@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from faulted import Say, arm, serve
+from faulted import Say, arm, kept, lay_down, serve
 from faulting import Fault
 
 from stationkeeper.engine.copies.backup import back_up
@@ -22,14 +23,22 @@ REMOTE = b"203.0.113.77:50123"
 """Private in the events."""
 
 
+PREPARED: Mapping[str, bytes] = {}
+"""What `make_a_past` made."""
+
+
 def prepare(folder: Path) -> Path:
-    """Make a log that went on for three events after a backup and an export of it."""
+    """Begin with a log that went on for three events after a backup and an export of it."""
+    lay_down(PREPARED, folder)
+    return folder / "fleet.db"
+
+
+def make_a_past(folder: Path) -> None:
     log = folder / "fleet.db"
     write(log, 1, 2, 3, 4)
     back_up(log, folder / "backup.db", with_secrets=True)
     export(log, folder / "export.jsonl")
     write(log, 5, 6, 7)
-    return log
 
 
 def write(path: Path, *numbers: int) -> None:
@@ -77,5 +86,6 @@ def redacting(folder: Path, fault: Fault, say: Say) -> None:
 
 
 if __name__ == "__main__":
+    PREPARED = kept(make_a_past)
     histories = (backing_up, restoring, restoring_itself, importing, redacting)
     serve({history.__name__: history for history in histories})

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from faulted import History, Say, arm, serve
+from faulted import History, Say, arm, kept, lay_down, serve
 from faulting import Fault
 
 from stationkeeper.engine.entry import Beat, Entry
@@ -26,6 +26,8 @@ from stationkeeper.engine.testing.logs import some_attempt, some_entry
 
 OLD_LOGS = Path(__file__).parents[2] / "vectors" / "logs"
 NAME = "fleet.db"
+LEFT: Mapping[str, bytes] = {}
+"""What `leave_behind` left."""
 
 acknowledged: set[str] = set()
 
@@ -38,16 +40,29 @@ def append(log: SqliteLog, say: Say, batch: list[Entry]) -> None:
     acknowledged.update(ids)
 
 
-def crashed(folder: Path, say: Say) -> None:
+OLD = [[some_entry("old 1"), some_entry("old 2")], [some_entry("old 3", private=b"x" * 9000)]]
+
+
+def leave_behind(folder: Path) -> None:
     """Leave a log behind as a process that ended without closing it: with a `-wal`."""
     child = os.fork()
     if child == 0:
         log = open_log(folder / NAME)
-        append(log, say, [some_entry("old 1"), some_entry("old 2")])
-        append(log, say, [some_entry("old 3", private=b"x" * 9000)])
+        for batch in OLD:
+            log.append(batch)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    acknowledged.update(["old 1", "old 2", "old 3"])
+
+
+def crashed(folder: Path, say: Say) -> None:
+    """Begin with what a crash left behind."""
+    lay_down(LEFT, folder)
+    position = 0
+    for batch in OLD:
+        ids = [entry.id for entry in batch]
+        say("kept", ids, list(range(position + 1, position + len(ids) + 1)))
+        acknowledged.update(ids)
+        position += len(ids)
 
 
 def making(folder: Path, fault: Fault, say: Say) -> None:
@@ -115,9 +130,9 @@ def closing(folder: Path, fault: Fault, say: Say) -> None:
 
 def migrating(folder: Path, fault: Fault, say: Say) -> None:
     """Open the log of an older release, which was killed in its time, and so bring it up to date."""
-    for kept in OLD_LOGS.glob("0.1.0-killed.db*.gz"):
-        (folder / kept.name.replace("0.1.0-killed.db", NAME).removesuffix(".gz")).write_bytes(
-            gzip.decompress(kept.read_bytes())
+    for old in OLD_LOGS.glob("0.1.0-killed.db*.gz"):
+        (folder / old.name.replace("0.1.0-killed.db", NAME).removesuffix(".gz")).write_bytes(
+            gzip.decompress(old.read_bytes())
         )
     arm(folder, fault)
     log = open_log(folder / NAME)
@@ -169,5 +184,6 @@ HISTORIES: tuple[Callable[[Path, Fault, Say], None], ...] = (
 )
 
 if __name__ == "__main__":
+    LEFT = kept(leave_behind)
     named: dict[str, History] = {history.__name__: history for history in HISTORIES}
     serve(named)

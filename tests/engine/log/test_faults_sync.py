@@ -45,6 +45,8 @@ def disks(trace: bytes, chance: random.Random) -> Iterator[tuple[int, dict[str, 
         disk.do(record)
         if not EVERYTHING and following is not None and following.kind not in "sf" and record.kind not in "sf":
             continue
+        if not EVERYTHING and not disk.acknowledged:
+            continue
         for fate in FATES:
             files = disk.after_power_loss(fate, chance)
             state = hash((disk.acknowledged, *sorted(files.items())))
