@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 from multiprocessing import get_context
 
-from .plan import Plan
-from .proof import Proof, add_up, in_words, prove, sum_in_words
+from .proof import Proof, add_up, in_words, prove_drawn, sum_in_words
 
 DESCRIPTION = """\
 Let a drawn fleet live with the whole engine under virtual time, let networks, receivers, the log and the process fail,
@@ -51,17 +50,12 @@ def _worlds(asked: argparse.Namespace) -> Iterator[Proof]:
     last = None if asked.station_hours is not None else asked.worlds
     seeds = islice(((seed, asked.stations, asked.hours) for seed in count(asked.seed)), last)
     if asked.jobs == 1:
-        yield from map(_world, seeds)
+        yield from map(prove_drawn, seeds)
         return
     with get_context("spawn").Pool(asked.jobs) as pool:
         # Handed out as they are taken: `imap` would take the whole of an endless row at once.
         while handed := list(islice(seeds, 4 * asked.jobs)):
-            yield from pool.imap(_world, handed)
-
-
-def _world(drawn: tuple[int, int | None, float | None]) -> Proof:
-    seed, stations, hours = drawn
-    return prove(Plan.draw(seed, stations=stations, hours=hours))
+            yield from pool.imap(prove_drawn, handed)
 
 
 def _say(asked: argparse.Namespace, *lines: str) -> None:

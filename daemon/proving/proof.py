@@ -108,6 +108,15 @@ class Sum:
         return {**asdict(self), "speed": self.speed, "truths": TRUTHS, "failed": failed}
 
 
+def prove_drawn(drawn: tuple[int, int | None, float | None]) -> Proof:
+    """Prove the world of a seed, with so many stations and hours; what is none is drawn.
+
+    It stands here because the processes of a pool import no package's `__main__`, and could not be handed it there.
+    """
+    seed, stations, hours = drawn
+    return prove(Plan.draw(seed, stations=stations, hours=hours))
+
+
 def add_up(proofs: Iterable[Proof], seconds: float) -> Sum:
     """Add worlds up that took so many seconds together."""
     proofs = list(proofs)

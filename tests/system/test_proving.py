@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stationkeeper.daemon.proving import TRUTHS, Fate, History, Judge, Plan, World, prove
-from stationkeeper.daemon.proving.history import Asked, AtRest, Broke, Dropped, LetIn, Told
+from stationkeeper.daemon.proving.history import Asked, AtRest, Broke, Dropped, LetIn, Told, Unwritable
 from stationkeeper.daemon.proving.plan import SHORT_RETRY, WEBHOOKS
 from stationkeeper.daemon.proving.stations import BEHAVIOURS
 from stationkeeper.engine import EngineSettings, Liveness
@@ -427,6 +427,11 @@ def unplug(history: History) -> None:
     history.facts[index] = msgspec.structs.replace(fact, connected=not fact.connected)
 
 
+def tell_during_an_outage(history: History) -> None:
+    _, fact = first(history, Told)
+    history.note(Unwritable(fact.begun - 1.0, fact.begun + 1.0, fact.begun + 8.0))
+
+
 def answer_in_time(history: History) -> None:
     index, fact = first(history, Dropped, abort=True)
     history.facts[index] = msgspec.structs.replace(fact, arrived=(fact.pinged + 1.0,))
@@ -450,6 +455,8 @@ TAMPERED: dict[str, tuple[str, Callable[[History], None]]] = {
     "a message of what never was": ("order", change(Told, version=77)),
     "a GET older than a message": ("reading", change(Told, asked=(False, 0))),
     "a message before its cause is durable": ("reading", change(Told, durable=0)),
+    "an attempt while the log fails": ("reading", tell_during_an_outage),
+    "an answer that was not recorded": ("told", drop_row("delivery.succeeded")),
     "a receiver that was told nothing": ("told", silence_receiver),
 }  # fmt: skip
 
@@ -477,3 +484,23 @@ def test_each_truth_can_be_seen_broken() -> None:
     shown = {truth for truth, *_ in BROKEN.values()} | {truth for truth, _ in TAMPERED.values()} | {"engine"}
 
     assert shown == set(TRUTHS)
+
+
+def test_several_processes_find_what_one_finds() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "stationkeeper.daemon.proving",
+        "--json",
+        "--worlds=3",
+        "--stations=2",
+        "--hours=1",
+    ]
+    found = [
+        json.loads(subprocess.run([*command, f"--jobs={jobs}"], capture_output=True, check=True, timeout=300).stdout)
+        for jobs in (1, 2)
+    ]
+
+    for one in found:
+        del one["seconds"], one["speed"]
+    assert found[0] == found[1]
