@@ -28,7 +28,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Oddity(msgspec.Struct):
-    """Events that make no sense where they stand. They are as they were written, so this is no failure."""
+    """Events worth a look, because they make no sense where they stand, or tell of a restore. That is no failure."""
 
     reason: str
     count: int = 0

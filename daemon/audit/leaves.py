@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from ...engine.entry import NO_PRIVATE, Recorded, leaf
+from ...engine.events import LogRestored
 from ...engine.ledger.keeper import SNAPSHOT, VERSION
 from ...engine.ledger.tree import Tree
 from ...engine.log import Snapshot, evidence
@@ -15,6 +16,7 @@ from ...engine.log.reading import LogReader
 from .findings import Check, Found, Oddities, Root, Wrong
 from .ids import CONTRADICTS, contradicts
 
+RESTORED: Final = "the log was restored from a copy"
 BY_BYTES: Final = ("positions", "leaves")
 """The checks that know of each event by itself whether it is wrong."""
 _COMPARED: Final = 500
@@ -142,6 +144,8 @@ class Leaves:
         for recorded in batch:
             if recorded.kind in ENDINGS or (self._ended and recorded.run in self._ended):
                 self._follow_ends(recorded)
+            elif recorded.kind == LogRestored.kind:
+                self._oddities.note(RESTORED, recorded.position)
             if contradicts(recorded):
                 self._oddities.note(CONTRADICTS, recorded.position)
 

@@ -79,7 +79,7 @@ def _print(report: Report) -> None:
     print_rows(rows, ("check", "result", "what was found"), "table")
     click.echo()
     if report.oddities:
-        click.echo("Odd events; they stand as they were written, which is no failure:")
+        click.echo("Worth a look; these stand as they were written, which is no failure:")
         for odd in report.oddities:
             places = ", ".join(map(str, odd.positions))
             more = "" if not places else f": position {places}{' ...' if odd.count > len(odd.positions) else ''}"

@@ -18,6 +18,7 @@ from histories import History
 
 from stationkeeper.daemon.audit import verdict
 from stationkeeper.daemon.audit.ids import CONTRADICTS
+from stationkeeper.daemon.audit.leaves import RESTORED
 from stationkeeper.daemon.audit.replay import NEVER_OWED, NOT_PENDING, UNKNOWN_KIND
 from stationkeeper.engine.entry import Entry, leaf
 from stationkeeper.engine.errors import LogDamaged
@@ -337,6 +338,7 @@ def test_odd_events_are_named_and_are_no_failure(path: Path) -> None:
     story.delivered(forged)
     late = Owed(message_id("w1", story.events[3].id, ONLINE, "CP-1"), "w1", "CP-1", ONLINE, 4, 0, "pending")
     story.delivered(late)
+    story.restored()
     with closing(open_log(path)) as log:
         append_all(log, story)
         entry = some_entry("e9")
@@ -350,6 +352,7 @@ def test_odd_events_are_named_and_are_no_failure(path: Path) -> None:
         CONTRADICTS: [4],
         NEVER_OWED: [5],
         NOT_PENDING: [6],
+        RESTORED: [7],
         f"{UNKNOWN_KIND}: moon.rose": [],
     }
 
