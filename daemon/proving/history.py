@@ -101,6 +101,8 @@ class Unwritable(_Fact, frozen=True):
 class Told(_Fact, frozen=True):
     """A webhook message reached its receiver."""
 
+    begun: float
+    """When the attempt began."""
     run: str
     webhook: str
     message: str
@@ -167,6 +169,8 @@ class History:
         """What the log holds in the end."""
         self.turn = 0.0
         """Seconds that bytes may have waited for the gateway's reader, though nothing stalled."""
+        self.attempts = 0
+        """How often a message must be tried before it is given up."""
         self.failure = ""
         """What the engine fell over, if it did."""
 

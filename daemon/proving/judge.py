@@ -111,6 +111,10 @@ class Judge:
             whole = story in (["opened", "closed"], ["opened", "ping_timed_out", "closed"])
             if not whole and not (story == ["opened"] and connection.rpartition("-")[0] in lost | self.model.running):
                 yield f"{connection} has the story {story}"
+            if whole and connection not in self.let_in:
+                first, last = (self.times[self.by_id[f"{connection}:{end}"][0] - 1] for end in ("opened", "closed"))
+                if last - first > 1.0 + self._late(first, last, self.facts(Stalled)):
+                    yield f"{connection} stood for {last - first:.3f} s, though nobody was let in"
         for fact in self.let_in.values():
             position, _ = self.by_id.get(f"{fact.connection}:opened", (None, None))
             if position is None or position > fact.durable:
@@ -154,12 +158,17 @@ class Judge:
                 yield f"position {row.position} times out {row.subject} after {waited:.3f} s"
 
     def _silence(self) -> Iterator[str]:
-        late = [(fact.since, fact.at) for fact in self.facts(Stalled)]
-        late += [(fact.at, fact.until) for fact in self.facts(Unwritable)]
+        late = self.facts(Stalled, Unwritable)
         for fact in self.facts(Silent):
-            lag = sum(max(0.0, min(until, fact.at) - max(since, fact.since)) for since, until in late)
+            lag = self._late(fact.since, fact.at, late)
             if fact.at - fact.since > fact.bound + lag + self.history.turn + 1.0:
                 yield f"socket {fact.socket} was silent from {fact.since:.3f} to {fact.at:.3f}, and nobody found it"
+
+    @staticmethod
+    def _late(since: float, until: float, late: Sequence[Stalled | Unwritable]) -> float:
+        """Return for how long, of a time, the gateway had no turn or no log."""
+        spans = ((f.since, f.at) if isinstance(f, Stalled) else (f.at, f.until) for f in late)
+        return sum(max(0.0, min(b, until) - max(a, since)) for a, b in spans)
 
     def _grace(self) -> Iterator[str]:
         died = {fact.run: fact.at for fact in self.facts(Died)}
@@ -224,7 +233,10 @@ class Judge:
 
     def _reading(self) -> Iterator[str]:
         positions = {(flip.station, flip.version): flip.position for flip in self.flips}
+        outages = self.facts(Unwritable)
         for told in self.facts(Told):
+            if any(fact.at < told.begun < fact.over for fact in outages):
+                yield f"{told.webhook} is told {told.message}, begun while the log could not be written"
             if told.asked[1] < told.version:
                 yield f"a GET of {told.station} shows version {told.asked[1]} after a message of {told.version}"
             if positions.get((told.station, told.version), 0) > told.durable:
@@ -242,6 +254,8 @@ class Judge:
             outcomes.add(body["message"])
             if row.kind == "delivery.parked":
                 parked[body["webhook"]].add(body["position"])
+                if body["attempts"] < self.history.attempts:
+                    yield f"position {row.position} gives a message up after {body['attempts']} attempts"
             elif body["message"] not in taken:
                 yield f"position {row.position} says that a message was taken, and it was not"
         for told in self.facts(Told):

@@ -31,6 +31,7 @@ receiver      the receiver of `webhook` changes to `mood`"""
 
 _KINDS: Final = cast("tuple[FateKind, ...]", get_args(FateKind))
 _MOODS: Final = cast("tuple[Mood, ...]", get_args(Mood))
+_COMPANIONS: Final[tuple[FateKind, ...]] = ("crash after", "stall", "crash", "clock", "lost", "written", "storm")
 HOUR: Final = 3600.0
 LARGE: Final = 200
 """Stations from which on a world is large: quiet, and long."""
@@ -130,9 +131,10 @@ def draw_fates(draw: Random, hours: float, number: int) -> list[Fate]:
         fates.append(_fate(draw, at, kind))
         if kind == "receiver":
             fates.append(evolve(fates[-1], at=at + draw.expovariate(1 / 1200), mood="well"))
-        if kind in ("stop", "crash", "storm", "lost", "written") and draw.random() < 0.4:
-            # Troubles seldom come alone.
-            fates.append(_fate(draw, at + draw.random() * 20, draw.choice(("crash after", "stall", "crash", "clock"))))
+        if kind in ("stop", "crash", "storm", "lost", "written") and draw.random() < 0.5:
+            # Troubles seldom come alone; the next one comes soon after the gateway is back.
+            back = at + (fates[-1].amount if kind != "storm" else 0.0)
+            fates.append(_fate(draw, back + 20 * draw.random(), draw.choice(_COMPANIONS)))
     fates += [Fate(at=draw.random() * hours * HOUR, kind="ask") for _ in range(20)]
     return sorted(fates, key=lambda fate: fate.at)
 

@@ -50,11 +50,12 @@ class Receivers:
     async def send(self, attempt: Attempt) -> Answer:
         webhook = attempt.url.rpartition("/")[2]
         mood = self.moods.get(webhook, "well")
+        begun = trio.current_time()
         await trio.sleep(0.02 + 0.2 * self._random.random())
         if mood == "away":
             return Answer(status=None, error="connection refused")
         status = _STATUS.get(mood)
-        self._note(webhook, attempt, taken=mood in _TAKES, status=status)
+        self._note(webhook, attempt, begun, taken=mood in _TAKES, status=status)
         match mood:
             case "hanging" | "cut off":
                 await trio.sleep(TIMEOUT)
@@ -68,12 +69,13 @@ class Receivers:
     async def aclose(self) -> None:
         pass
 
-    def _note(self, webhook: str, attempt: Attempt, *, taken: bool, status: int | None) -> None:
+    def _note(self, webhook: str, attempt: Attempt, begun: float, *, taken: bool, status: int | None) -> None:
         body = json.loads(attempt.body)
         data = body["data"]
         self._history.note(
             Told(
                 at=trio.current_time(),
+                begun=begun,
                 run=self._run(),
                 webhook=webhook,
                 message=attempt.message,

@@ -61,6 +61,7 @@ class World:
         self.plan = plan
         self.history = History()
         self.history.turn = plan.turn
+        self.history.attempts = len(plan.settings.retry.delays) + 1
         self.network = Network(self.history)
         self.engine: Engine | None = None
         self.lives = 0
