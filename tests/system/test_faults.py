@@ -7,7 +7,6 @@ where it stopped, and tells what could be seen of it. Here that is held against 
 from __future__ import annotations
 
 import shutil
-import signal
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,6 +25,7 @@ from faulting import (
     Outcome,
     Victim,
     compiled,
+    deaths,
     faults,
     folder_in_memory,
     victim,
@@ -81,19 +81,15 @@ def test_whichever_call_fails_nothing_is_lost_and_no_lie_is_told(process: Victim
 
 
 def test_whichever_sync_or_name_is_the_last_the_next_start_goes_on(process: Victim, folder: Path) -> None:
-    for step in range(1, count(process, folder, "once", SYNC | NAME) + 1):
-        here = folder / f"{step}"
-        here.mkdir()
-        died = process.play("once", here, Fault(SYNC | NAME, DIE, step))
-        again = process.play("once_later", here)
+    for died, log in deaths(process, folder, "once", ways=((SYNC | NAME, DIE),)):
+        again = process.play("once_later", log.parent)
         try:
-            assert (died.status, again.status) == (-signal.SIGKILL, 0)
+            assert again.status == 0
             assert not again.words("stopped")
-            judge(Outcome(0, died.said + again.said), here / "fleet.db")
+            judge(Outcome(0, died.said + again.said), log)
         except AssertionError as error:
-            error.add_note("\n".join(map(str, [step, *died.said, "again", *again.said])))
+            error.add_note("\n".join(map(str, [log.parent.name, *died.said, "again", *again.said])))
             raise
-        shutil.rmtree(here)
 
 
 def judge(outcome: Outcome, path: Path) -> None:

@@ -44,12 +44,12 @@ def committing(folder: Path, fault: Fault, say: Say) -> None:
         log = opened(folder / "fleet.db", say)
         try:
             trio.run(commit, log, life, say, clock=MockClock(autojump_threshold=0))
-        except* LogDamaged as group:
+        except BaseExceptionGroup as group:
             # SQLite calls a page that cannot be read damaged, and then we stop rather than guess.
+            if group.subgroup(LogDamaged) is None:
+                raise
             say("stopped", str(group.exceptions[0]))
             disarm()
-        except* LogUnavailable:
-            pass  # whoever still waited was told so
         log.close()
 
 
