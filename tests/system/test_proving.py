@@ -17,7 +17,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stationkeeper.daemon.proving import TRUTHS, Fate, History, Judge, Plan, World, prove
+from stationkeeper.daemon.proving import TRUTHS, Fate, History, Judge, Plan, Proof, World, prove
 from stationkeeper.daemon.proving.history import Asked, AtRest, Broke, Dropped, LetIn, Told, Unwritable
 from stationkeeper.daemon.proving.plan import SHORT_RETRY, WEBHOOKS
 from stationkeeper.daemon.proving.stations import BEHAVIOURS
@@ -166,6 +166,23 @@ def test_the_command_goes_on_until_enough_is_simulated_and_says_it_to_programs(
     assert said["station_hours"] >= 10
     assert said["worlds"] > 1
     assert said["failed"] == []
+
+
+def test_what_failed_is_said_with_the_line_that_lets_it_happen_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stationkeeper.daemon.proving import __main__ as command
+
+    def swallow(drawn: tuple[int, int | None, float | None]) -> Proof:
+        return prove(Plan.draw(drawn[0], stations=drawn[1], hours=drawn[2]), sender=Swallowing)
+
+    monkeypatch.setattr(command, "prove_drawn", swallow)
+
+    assert command.main(["--seed", "9", "--stations", "3", "--hours", "0.5"]) == 1
+
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  told: ") for line in said)
+    assert f"  python -m {MODULE} --seed 9 --stations 3 --hours 0.5" in said
 
 
 def test_the_kit_needs_only_the_librarys_own_dependencies() -> None:
