@@ -216,6 +216,46 @@ def test_a_webhook_has_its_share_and_no_more() -> None:
     assert [message.webhook for message in started(machine)] == ["a", "b", "a"]
 
 
+def test_a_lane_that_is_put_back_makes_room_for_the_next() -> None:
+    machine = lanes(webhook_concurrency=1)
+    put(machine, owed(1), owed(2, "CP-2"))
+    (first,) = started(machine)
+    machine.put_back(first, 0.0, until=60.0)
+
+    assert started(machine) == [owed(2, "CP-2")]
+
+
+def test_a_message_that_is_given_up_says_how_often_it_was_tried() -> None:
+    machine = lanes()
+    put(machine, owed(1))
+    due = fail(machine, fail(machine, 0.0))
+    (message,) = started(machine, due)
+
+    assert machine.give_up(message, due).attempts == 2
+
+
+def test_of_a_message_that_has_its_outcome_nothing_is_remembered() -> None:
+    machine = lanes()
+    put(machine, owed(1))
+    due = fail(machine, 0.0)
+    assert machine.progress("msg_1") is not None
+    (message,) = started(machine, due)
+    machine.answered(message, OK, due)
+
+    assert machine.progress("msg_1") is None
+
+
+def test_mending_lets_go_at_once_what_was_held_back() -> None:
+    machine = lanes()
+    machine.hold("w", 100.0, 0.0)
+    put(machine, owed(1))
+    assert started(machine, 0.5) == []
+
+    machine.direct("w", destination(url="https://mended.example"), 0.5)
+
+    assert started(machine, 0.5) == [owed(1)]
+
+
 def test_an_older_message_that_is_asked_for_again_goes_ahead_of_one_that_waits() -> None:
     machine = lanes()
     put(machine, owed(2))
