@@ -8,8 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from stationkeeper.daemon.audit.verdict import Report, verify
-from stationkeeper.engine.entry import Entry, Recorded
+from stationkeeper.engine.entry import Entry, leaf
 from stationkeeper.engine.errors import Fenced
 from stationkeeper.engine.fold import Fold
 from stationkeeper.engine.ledger.keeper import Ledger, open_ledger
@@ -20,13 +22,22 @@ from stationkeeper.engine.snapshots import take
 from stationkeeper.projections import outbox, presence, registry, sessions, settling, webhooks
 
 
+def plain(entry: Entry) -> Entry:
+    """Return an entry as it is before it is in a log."""
+    return Entry(*[getattr(entry, name) for name in Entry.__struct_fields__])
+
+
+def forged(entry: Entry, **changes: Any) -> Entry:
+    """Return an entry with other fields, and the leaf that fits these."""
+    changed = replace(plain(entry), **changes)
+    return replace(changed, leaf=leaf(changed))
+
+
 def append_all(log: SqliteLog, entries: Iterable[Entry]) -> None:
     """Append what a log takes of some entries: those of runs that have ended are left out."""
     for entry in entries:
-        if isinstance(entry, Recorded):
-            entry = Entry(**{name: getattr(entry, name) for name in Entry.__struct_fields__})
         try:
-            log.append([entry])
+            log.append([plain(entry)])
         except Fenced:
             continue
 
@@ -70,7 +81,8 @@ def tamper(path: Path, *statements: str | tuple[str, tuple[Any, ...]]) -> None:
     """Change a log with another program than ours."""
     with closing(sqlite3.connect(path)) as connection:
         for statement in statements:
-            connection.execute(*([statement] if isinstance(statement, str) else statement))
+            sql, values = (statement, ()) if isinstance(statement, str) else statement
+            connection.execute(sql, values)
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Final
 
 import msgspec
@@ -47,7 +48,7 @@ def run_all(jobs: Sequence[Job], tell: Tell) -> Found:
     try:
         with ThreadPoolExecutor(len(jobs)) as threads:
             try:
-                results = list(threads.map(lambda child, job: _attend(child, job, tell), children, jobs))
+                results = list(threads.map(_attend, children, jobs, repeat(tell)))
             except BaseException:
                 # Before the threads are waited for: they wait for the children.
                 _kill(children)

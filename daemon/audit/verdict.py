@@ -128,8 +128,8 @@ def _claims(log: str, files: Sequence[Path], given: Sequence[VerifyingKey]) -> t
 def _jobs(log: str, claims: _Claims, *, replay: bool) -> list[Job]:
     """Divide the work: folding takes about as long as all the rest."""
     processors = len(os.sched_getaffinity(0))
-    shares: list[list[Pass]] = [["replay"]] if replay else []
-    shares += [["leaves", "file"]] if replay and processors < 3 else [["leaves"], ["file"]]
+    others: list[list[Pass]] = [["leaves", "file"]] if replay and processors < 3 else [["leaves"], ["file"]]
+    shares: list[list[Pass]] = [["replay"], *others] if replay else others
     if claims.until < LONG or processors < 2:
         shares = [[one for share in shares for one in share]]
     sizes = [one.checkpoint.size for one in claims.vouched if one.checkpoint is not None]

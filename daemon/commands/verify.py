@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +59,7 @@ def verify(log: str, checkpoints: tuple[Path, ...], keys: tuple[VerifyingKey, ..
 
 
 @contextmanager
-def _bar(log: str, *, replay: bool) -> Iterator[Tell]:
+def _bar(log: str, *, replay: bool) -> Generator[Tell]:
     """Show how far the work is, where somebody watches and it takes long."""
     with closing(open_reader(log)) as reader:
         length = reader.position

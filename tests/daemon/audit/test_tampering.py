@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import copy
@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import second_verifier as second
-from audited import append_all, audit, keep_snapshots, make, tamper, vouch
+from audited import append_all, audit, forged, keep_snapshots, make, tamper, vouch
 from histories import History
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import arbitrary_histories
 
 from stationkeeper.daemon.audit.verdict import Report
-from stationkeeper.engine.entry import Entry, Recorded, leaf
+from stationkeeper.engine.entry import Entry, Recorded
 from stationkeeper.engine.errors import LogError
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.engine.testing.logs import some_entry
@@ -52,9 +52,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.parent.mkdir()
     all_of_it = [*entries()]
     for at, entry in enumerate(all_of_it):
-        if "" in (entry.actor, entry.subject):
-            fields = {name: getattr(entry, name) for name in Entry.__struct_fields__} | {"actor": "cli"}
-            all_of_it[at] = Entry(**fields | {"leaf": leaf(Entry(**fields))})
+        all_of_it[at] = forged(entry, actor="cli")
     make(made, all_of_it[:8])
     with closing(open_log(made)) as log:
         append_all(log, all_of_it[8:REACH])
@@ -68,7 +66,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def scratch(kept: Path) -> Iterator[Path]:
+def scratch(kept: Path) -> Generator[Path]:
     """A copy of a log with all that stands beside it."""
     with TemporaryDirectory() as folder:
         for file in kept.parent.glob("fleet.db*"):
@@ -131,8 +129,8 @@ def test_an_event_that_was_changed_with_its_hash_is_found_up_to_the_checkpoint(
     with scratch(kept) as path:
         with closing(open_log(path)) as log:
             old = next(iter(log.read(position - 1)))
-        changed = Entry(**{name: getattr(old, name) for name in Entry.__struct_fields__} | {"at": old.at ^ mask})
-        tamper(path, ("UPDATE event SET at = ?, leaf = ? WHERE position = ?", (changed.at, leaf(changed), position)))
+        changed = forged(old, at=old.at ^ mask)
+        tamper(path, ("UPDATE event SET at = ?, leaf = ? WHERE position = ?", (changed.at, changed.leaf, position)))
 
         report = audit(path)
         wrong = report.first_wrong

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audited import append_all, audit, files_of, keep_snapshots, make, tamper, vouch
+from audited import append_all, audit, files_of, forged, keep_snapshots, make, tamper, vouch
 from calling import Call
 from histories import History
 
@@ -20,7 +20,7 @@ from stationkeeper.daemon.audit import verdict
 from stationkeeper.daemon.audit.ids import CONTRADICTS
 from stationkeeper.daemon.audit.leaves import RESTORED
 from stationkeeper.daemon.audit.replay import NEVER_OWED, NOT_PENDING, UNKNOWN_KIND
-from stationkeeper.engine.entry import Entry, leaf
+from stationkeeper.engine.entry import Entry
 from stationkeeper.engine.errors import LogDamaged
 from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, StationRegistered
 from stationkeeper.engine.ledger.note import SigningKey
@@ -179,8 +179,7 @@ def test_an_older_checkpoint_narrows_down_where_the_past_was_changed(path: Path,
         append_all(log, visits(7, 4))
         vouch(log)
         row = next(iter(log.read(9)))
-    forged = Entry(**{name: getattr(row, name) for name in Entry.__struct_fields__} | {"actor": "x", "leaf": b""})
-    tamper(path, ("UPDATE event SET actor = 'x', leaf = ? WHERE position = 10", (leaf(forged),)))
+    tamper(path, ("UPDATE event SET actor = 'x', leaf = ? WHERE position = 10", (forged(row, actor="x").leaf,)))
 
     wrong = audit(path, checkpoints=[kept / "6"]).first_wrong
     assert wrong is not None
@@ -253,13 +252,9 @@ def test_an_index_that_has_lost_an_id_is_found(protected: Path) -> None:
 
 
 def test_a_body_that_is_no_event_stops_the_replay_there(path: Path) -> None:
-    entry = some_entry("e1")
-    broken = Entry(**{name: getattr(entry, name) for name in Entry.__struct_fields__} | {"body": b"[]"})
     with closing(open_log(path)) as log:
         append_all(log, visits(2))
-        log.append(
-            [Entry(**{name: getattr(broken, name) for name in Entry.__struct_fields__} | {"leaf": leaf(broken)})]
-        )
+        log.append([forged(some_entry("e1"), body=b"[]")])
 
     wrong = audit(path).first_wrong
     assert wrong is not None
@@ -268,10 +263,8 @@ def test_a_body_that_is_no_event_stops_the_replay_there(path: Path) -> None:
 
 
 def test_a_log_that_a_newer_release_wrote_is_sound_but_not_replayed(path: Path) -> None:
-    entry = some_entry("e1", StationRegistered())
-    fields = {name: getattr(entry, name) for name in Entry.__struct_fields__} | {"schema": 99}
     with closing(open_log(path)) as log:
-        log.append([Entry(**fields | {"leaf": leaf(Entry(**fields))})])
+        log.append([forged(some_entry("e1", StationRegistered()), schema=99)])
 
     report = audit(path)
     assert report.sound
@@ -334,16 +327,14 @@ def test_odd_events_are_named_and_are_no_failure(path: Path) -> None:
     story.add(
         ConnectionOpened(connection="r1-7", ping_interval=1.0, ping_timeout=1.0, silence=1.0), "CP-1", id="r1-8:opened"
     )
-    forged = Owed("msg_X", "w1", "CP-1", ONLINE, 3, 0, "pending")
-    story.delivered(forged)
+    unknown = Owed("msg_X", "w1", "CP-1", ONLINE, 3, 0, "pending")
+    story.delivered(unknown)
     late = Owed(message_id("w1", story.events[3].id, ONLINE, "CP-1"), "w1", "CP-1", ONLINE, 4, 0, "pending")
     story.delivered(late)
     story.restored()
     with closing(open_log(path)) as log:
         append_all(log, story)
-        entry = some_entry("e9")
-        fields = {name: getattr(entry, name) for name in Entry.__struct_fields__} | {"kind": "moon.rose"}
-        log.append([Entry(**fields | {"leaf": leaf(Entry(**fields))})])
+        log.append([forged(some_entry("e9"), kind="moon.rose")])
 
     report = audit(path)
     assert report.sound
@@ -364,7 +355,11 @@ def test_odd_events_are_named_and_are_no_failure(path: Path) -> None:
 def divided(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several processes also for small logs."""
     monkeypatch.setattr(verdict, "LONG", 0)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
+
+    def two(process: int) -> set[int]:
+        return {0, 1}
+
+    monkeypatch.setattr("os.sched_getaffinity", two)
 
 
 def test_several_processes_find_what_one_finds(protected: Path, request: pytest.FixtureRequest) -> None:
