@@ -78,13 +78,14 @@ def read(
 
 
 def _by_window(fetch: Fetch, after: int, last: int, query: str, values: tuple[str, ...]) -> Iterator[Recorded]:
-    """Yield what a query finds, looking at so many positions at a time."""
+    """Yield what a query finds, looking at so many positions at a time, and fetching so many events."""
+    query = f"{query} AND position > ? AND position <= ? ORDER BY position LIMIT {BATCH}"
     window = _WINDOW if values else BATCH
     while after < last:
         end = min(after + window, last)
-        found = fetch(f"{query} AND position > ? AND position <= ? ORDER BY position", (*values, after, end))
+        found = fetch(query, (*values, after, end))
         yield from starmap(Recorded, found)
-        after = end
+        after = end if len(found) < BATCH else found[-1][-1]
 
 
 def _by_index(fetch: Fetch, after: int, last: int, query: str, values: tuple[str, ...]) -> Iterator[Recorded]:
