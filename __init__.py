@@ -5,8 +5,8 @@ The layout of the house (A -> B: A imports B; import-linter holds it to this):
     daemon -> transports -> engine
     daemon -> projections -> engine
 
-    engine       what happened, kept, folded, run: events, codec, log, committer, liveness, fold, lanes, the nursery
-    projections  pure answers over the log: presence, registry, webhooks, outbox
+    engine       what happened, kept, folded, run: events, codec, log, ledger, committer, liveness, fold, lanes, nursery
+    projections  pure answers over the log: presence, registry, webhooks, outbox, sessions, uptime
     transports   the edges: stations in (WebSocket), webhooks out (HTTP), in memory
     daemon       what an operator touches: configuration, command line, HTTP API, dashboard, metrics, simulator, wiring
 
