@@ -245,6 +245,17 @@ def test_of_a_message_that_has_its_outcome_nothing_is_remembered() -> None:
     assert machine.progress("msg_1") is None
 
 
+def test_a_lane_whose_waiting_message_is_owed_no_more_wakes_nobody_and_is_forgotten() -> None:
+    machine = lanes()
+    put(machine, owed(1))
+    due = fail(machine, 0.0)
+    assert machine.deadline() == due
+    machine.head("w", "CP-1", None, 1.0)
+
+    assert machine.deadline() is None
+    assert machine._webhooks["w"].lanes == {}
+
+
 def test_mending_lets_go_at_once_what_was_held_back() -> None:
     machine = lanes()
     machine.hold("w", 100.0, 0.0)
