@@ -15,7 +15,7 @@ def redact(log: str, id: str) -> None:
     """Erase what is private (addresses) in the events about ID, a station or webhook, in LOG.
 
     Refused handshakes that claimed to be ID are included. Every hash, proof, state and message stays as it is. No
-    daemon may serve LOG meanwhile. The file is written anew, so about its size must be free twice.
+    daemon may serve LOG meanwhile, nor any program read it. The file is written anew: as much room must be free.
     """
     if not id:
         raise click.UsageError("ID is empty; name a station or a webhook")

@@ -11,9 +11,9 @@ from ..errors import LogForeign
 from ..ledger import outside
 from ..ledger.checkpoint import origin_of
 from ..ledger.keeper import vouched
-from ..log.copying import copy_log, copy_secrets, publish, remove_log
+from ..log.copying import copy_log, copy_secrets, remove_log
 from ..log.driver import wal_of
-from ..log.files import check_place
+from ..log.files import check_place, publish, sync_file
 from ..log.lock import WriterLock
 from ..log.reading import open_reader
 from ..log.secrets import secrets_path
@@ -55,6 +55,7 @@ def back_up(log: Path, file: Path, *, with_secrets: bool = False, progress: Prog
                 Witness(str(log), known).check(progress(copied.read(), until=position))
             if with_secrets:
                 copy_secrets(log, reader.log_id, copy)
+            sync_file(copy)
             if keys:
                 outside.write_keys(file, keys)
             if note is not None:

@@ -10,8 +10,8 @@ from ..errors import LogForeign, LogUnavailable
 from ..ledger import outside
 from ..ledger.checkpoint import origin_of
 from ..ledger.keeper import vouched
-from ..log.copying import publish, sync_file, whole_or_absent
-from ..log.files import check_place
+from ..log.copying import whole_or_absent
+from ..log.files import check_place, publish
 from ..log.reading import open_reader
 from . import lines
 from .witness import Progress, Witness, no_progress
@@ -59,6 +59,5 @@ def export(log: Path, file: Path, *, redacted: bool = False, progress: Progress 
                     count += 1
         except OSError as error:
             raise LogUnavailable(f"{file} cannot be written ({error.strerror}); check the disk") from error
-        sync_file(new)
         publish(new, file)
     return count

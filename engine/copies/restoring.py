@@ -29,9 +29,9 @@ from ..ledger.checkpoint import Checkpoint, origin_of
 from ..ledger.keeper import known_checkpoint, signing_key
 from ..ledger.note import SigningKey, VerifyingKey
 from ..ledger.tree import Tree
-from ..log.copying import copy_log, copy_secrets, publish, remove_log, set_leaves, sync_file
+from ..log.copying import copy_log, copy_secrets, remove_log, set_leaves
 from ..log.driver import wal_of
-from ..log.files import check_place, pending_restore
+from ..log.files import check_place, pending_restore, publish
 from ..log.lock import WriterLock
 from ..log.reading import open_reader
 from ..log.secrets import open_secrets, secrets_path
@@ -149,7 +149,6 @@ class _Restore:
             log.append([entry])
         if wal_of(self.new).exists():
             raise LogUnavailable(f"{self.new} could not be finished: its -wal is still there; check the disk")
-        sync_file(self.new)
         return entry.leaf
 
     # --- what stands beside it ---------------------------------------------------------------------------------------

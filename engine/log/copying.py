@@ -5,7 +5,6 @@ A copy is made under a name of its own, and gets its real one when it is whole a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import Final
 
 from ..errors import LogForeign, LogMissing, LogUnavailable
 from .driver import SqliteConnection, SqliteError, connect, explain
-from .files import sync_folder
 from .opening import make
 from .reading import LogReader
 from .secrets import check_private, make_private, open_secrets, secrets_path
+from .sqlite import SqliteLog
 
 _ENDS: Final = (
     *("", "-wal", "-shm", "-journal", ".lock", ".new", ".new-journal"),
@@ -26,7 +25,7 @@ _ENDS: Final = (
 
 
 def copy_log(log: LogReader, to: Path) -> None:
-    """Write a log, as it is at one moment, to a file in place of what was there; it is on the disk on return.
+    """Write a log, as it is at one moment, to a file in place of what was there; `files.publish` makes it durable.
 
     A daemon may go on writing meanwhile; its `-wal` grows until the copy is done.
 
@@ -36,7 +35,6 @@ def copy_log(log: LogReader, to: Path) -> None:
     """
     with whole_or_absent(to):
         log.copy_into(to)
-        sync_file(to)
 
 
 def copy_secrets(log: Path, log_id: str, to: Path) -> None:
@@ -66,7 +64,6 @@ def copy_secrets(log: Path, log_id: str, to: Path) -> None:
             raise LogForeign(f"{source} belongs to another log than {log}; bring the right one, or leave the secrets")
         with closing(copied):
             copied.hold()
-        sync_file(file)
 
 
 def make_log(path: Path, log_id: str) -> None:
@@ -77,6 +74,15 @@ def make_log(path: Path, log_id: str) -> None:
     """
     make(path)
     _change(path, "UPDATE meta SET value = ? WHERE key = 'log'", [(log_id,)])
+
+
+def wait_for_no_disk(log: SqliteLog) -> None:
+    """Let appends to a log on which nobody relies yet be quick; whoever publishes the file has it synced."""
+
+    def loosen(connection: SqliteConnection) -> None:
+        connection.execute("PRAGMA synchronous = 0")
+
+    log.rework(loosen)
 
 
 def set_leaves(path: Path, leaves: list[tuple[int, bytes]]) -> None:
@@ -91,35 +97,6 @@ def set_leaves(path: Path, leaves: list[tuple[int, bytes]]) -> None:
         [(leaf, position) for position, leaf in leaves],
         "DELETE FROM snapshot",
     )
-
-
-def publish(new: Path, path: Path) -> None:
-    """Give a whole file its real name; durable on return.
-
-    Raises:
-        LogUnavailable: the folder cannot be written.
-    """
-    try:
-        new.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise LogUnavailable(f"{path} cannot be written ({error.strerror}); check its folder") from error
-
-
-def sync_file(file: Path) -> None:
-    """Make a file's bytes durable. No connection to it may be open: this would drop its locks.
-
-    Raises:
-        LogUnavailable: they cannot be synced.
-    """
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise LogUnavailable(f"{file} cannot be synced to the disk ({error.strerror}); check the disk") from error
 
 
 def remove_log(path: Path) -> None:

@@ -56,6 +56,36 @@ def pending_restore(path: Path) -> Path:
     return path.with_name(path.name + ".restoring")
 
 
+def publish(new: Path, path: Path) -> None:
+    """Give a whole file its real name; durable on return, as are its bytes.
+
+    Raises:
+        LogUnavailable: the folder cannot be written.
+    """
+    sync_file(new)
+    try:
+        new.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise LogUnavailable(f"{path} cannot be written ({error.strerror}); check its folder") from error
+
+
+def sync_file(file: Path) -> None:
+    """Make a file's bytes durable. No connection to it may be open: this would drop its locks.
+
+    Raises:
+        LogUnavailable: they cannot be synced.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise LogUnavailable(f"{file} cannot be synced to the disk ({error.strerror}); check the disk") from error
+
+
 def check_application(found: int, path: Path) -> None:
     """Check the application id in a database's header.
 

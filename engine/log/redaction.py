@@ -45,6 +45,7 @@ def redact(log: SqliteLog, id: str) -> list[int]:
     claimed = id.encode(errors="backslashreplace")[:CLAIM_BYTES].decode(errors="ignore")
     blanked = [(_digest(log, recorded), recorded.position) for recorded in _private(log, id, claimed)]
     log.rework(partial(_erase, log.path, blanked))
+    _write_anew(log)
     return sorted(position for _, position in blanked)
 
 
@@ -79,7 +80,6 @@ def _erase(path: Path, blanked: Sequence[tuple[bytes, int]], connection: SqliteC
         blanked,
     )
     connection.execute("COMMIT")
-    connection.execute("VACUUM")
     until = time.monotonic() + _PATIENCE
     while True:
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -90,3 +90,18 @@ def _erase(path: Path, blanked: Sequence[tuple[bytes, int]], connection: SqliteC
                 f"what is private is out of the events, but {wal_of(path).name} still holds it, because somebody reads "
                 f"{path}; end that program, and redact again"
             )
+
+
+def _write_anew(log: SqliteLog) -> None:
+    """Put a copy in the place of the file; VACUUM would do it in memory where SQLite was built so."""
+    new = log.path.with_name(log.path.name + ".rewriting")
+    try:
+        new.unlink(missing_ok=True)
+        log.rework(partial(_copy, new))
+        log.replace(new)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _copy(to: Path, connection: SqliteConnection) -> None:
+    connection.execute("VACUUM INTO ?", (str(to),))

@@ -35,9 +35,10 @@ from .driver import (
     damage_or,
     explain,
     log_path,
+    wal_of,
     warn_of_wal_reset,
 )
-from .files import check_place, is_absent, keep_names, rewrite_wal
+from .files import check_place, is_absent, keep_names, publish, rewrite_wal
 from .lock import WriterLock
 from .opening import PRAGMAS, check_content, check_kind, check_layout, make, set_pragmas
 from .plan import ENDINGS, messages_settled, place, run_ended_by
@@ -237,6 +238,21 @@ class SqliteLog(queries.Reads):
         finally:
             if connection.in_transaction:
                 self._roll_back(connection)
+
+    def replace(self, new: Path) -> None:
+        """Let a whole file, which holds what this log holds, take its place; for this folder.
+
+        Raises:
+            LogUnavailable: it cannot, or somebody reads the log, who would read on where nobody writes.
+        """
+        self._disconnect()
+        try:
+            # The last connection removes it as it closes, so this was not the last.
+            if wal_of(self.path).exists():
+                raise LogUnavailable(f"{self.path} cannot be written anew while somebody reads it; end that program")
+            publish(new, self.path)
+        finally:
+            self._open()
 
     def _prune(self, connection: SqliteConnection) -> None:
         """Let telemetry go that nobody needs any more, so that it does not grow for ever."""

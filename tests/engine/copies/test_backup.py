@@ -173,7 +173,7 @@ def test_a_disk_that_fails_at_the_end_leaves_nothing_half_there(
         raise LogUnavailable("no")
 
     with monkeypatch.context() as broken:
-        broken.setattr("stationkeeper.engine.log.copying.sync_file", fail)
+        broken.setattr("stationkeeper.engine.copies.backup.sync_file", fail)
         with pytest.raises(LogUnavailable):
             back_up(log, copy)
     assert files(copy.parent) == {}

@@ -290,7 +290,7 @@ def test_a_checkpoint_of_another_history_is_refused(text: Path, tmp_path: Path) 
     foot = {**json.loads(lines[-1]), "checkpoint": note.decode()}
     text.write_bytes(b"".join([*lines[:-1], json.dumps(foot).encode() + b"\n"]))
 
-    with pytest.raises(LogDamaged, match=r"line 8: .* does not agree with its checkpoint"):
+    with pytest.raises(LogDamaged, match="line 8: the events above do not agree with the checkpoint"):
         import_log(text, tmp_path / "copy.db")
 
 

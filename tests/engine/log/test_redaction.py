@@ -134,6 +134,20 @@ def test_while_somebody_reads_it_is_not_said_to_be_done(path: Path, monkeypatch:
         assert all(CANARY not in content for content in files(path.parent).values())
 
 
+def test_a_file_that_somebody_has_open_is_not_replaced_under_him(path: Path) -> None:
+    fill(path)
+    with writing(path) as (log, _, _):
+        with closing(connect(path, mode="ro")) as reader:
+            reader.execute("SELECT count(*) FROM event").fetchall()
+            with pytest.raises(LogUnavailable, match="cannot be written anew while somebody reads it"):
+                redact(log, "CP-1")
+        assert log.append([some_entry("goes on")]) == [201]
+        assert redact(log, "CP-1") == []
+        assert log.append([some_entry("still")]) == [202]
+    assert all(CANARY not in content for content in files(path.parent).values())
+    assert not path.with_name("fleet.db.rewriting").exists()
+
+
 def test_an_event_that_was_changed_is_not_covered_up(path: Path) -> None:
     fill(path)
     with closing(connect(path, mode="rw")) as connection:
