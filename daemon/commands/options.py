@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from ...engine.clock import parse_time
 from ...engine.log import Log
-from ..configuration.sources import Effective, Given, Key, load
+
+if TYPE_CHECKING:
+    from ..configuration.sources import Effective, Key
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +44,9 @@ def configured(command: F) -> F:
 
 def effective(config: Path | None, **flags: str | None) -> Effective:
     """Return the configuration of the file, the environment and the flags."""
+    # Not before it is wanted: commands that read a log and know no configuration answer a fifth sooner.
+    from ..configuration.sources import Given, load
+
     given = {
         key: Given(value, f"flag {flag}")
         for name, (key, flag) in FLAGS.items()
