@@ -256,6 +256,23 @@ def test_a_lane_whose_waiting_message_is_owed_no_more_wakes_nobody_and_is_forgot
     assert machine._webhooks["w"].lanes == {}
 
 
+def test_a_lane_that_became_empty_while_it_was_ready_hides_none_behind_it() -> None:
+    machine = lanes()
+    put(machine, owed(1), owed(2, "CP-2"))
+    machine.head("w", "CP-1", None, 0.0)
+
+    assert started(machine) == [owed(2, "CP-2")]
+
+
+def test_of_the_messages_of_a_removed_webhook_nothing_is_remembered() -> None:
+    machine = lanes()
+    put(machine, owed(1))
+    fail(machine, 0.0)
+    machine.direct("w", None, 1.0)
+
+    assert machine.progress("msg_1") is None
+
+
 def test_mending_lets_go_at_once_what_was_held_back() -> None:
     machine = lanes()
     machine.hold("w", 100.0, 0.0)
