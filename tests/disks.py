@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -113,12 +113,15 @@ class ForgetfulFile(File):
 
 
 class Disk:
-    """What a disk holds for sure, and what it may hold."""
+    """What a disk holds for sure, and what it may hold. In the beginning that is *files*."""
 
-    def __init__(self, kind: type[File] = File) -> None:
+    def __init__(self, kind: type[File] = File, files: Mapping[str, bytes] | None = None) -> None:
         self.kind = kind
-        self.names: dict[str, File] = {}
-        self.durable_names: dict[str, File] = {}
+        self.names = {name: kind() for name in files or {}}
+        for name, content in (files or {}).items():
+            self.names[name].do(Record("w", name, 0, content))
+            self.names[name].sync()
+        self.durable_names = dict(self.names)
         self.acknowledged = 0
 
     def do(self, record: Record) -> None:
@@ -143,7 +146,7 @@ class Disk:
     def after_power_loss(self, fate: Fate, chance: random.Random) -> dict[str, bytes]:
         renamed = fate == "all" or (fate == "some" and chance.random() < 0.5)
         names = self.names if renamed else self.durable_names
-        return {name: file.content(fate, chance) for name, file in names.items() if name.startswith("fleet.db")}
+        return {name: file.content(fate, chance) for name, file in names.items()}
 
 
 def parse(trace: bytes) -> Iterator[Record]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from faulted import Say, arm, kept, lay_down, serve
-from faulting import Fault
+from faulted import Say, arm, kept, lay_down, record, serve
+from faulting import NONE, Fault
 
 from stationkeeper.engine.copies.backup import back_up
 from stationkeeper.engine.copies.exporting import export
@@ -33,6 +34,15 @@ def prepare(folder: Path) -> Path:
     return folder / "fleet.db"
 
 
+def begin(folder: Path, fault: Fault) -> None:
+    """Arm the fault; without one, let all be recorded from here on, beside what there is."""
+    if fault != NONE:
+        arm(folder, fault)
+        return
+    shutil.copytree(folder, folder.with_name(f"{folder.name}.before"))
+    record(folder, folder.with_name(f"{folder.name}.trace"))
+
+
 def make_a_past(folder: Path) -> None:
     log = folder / "fleet.db"
     write(log, 1, 2, 3, 4)
@@ -54,33 +64,33 @@ def write(path: Path, *numbers: int) -> None:
 
 def backing_up(folder: Path, fault: Fault, say: Say) -> None:
     log = prepare(folder)
-    arm(folder, fault)
+    begin(folder, fault)
     back_up(log, folder / "new.db", with_secrets=True)
 
 
 def restoring(folder: Path, fault: Fault, say: Say) -> None:
     log = prepare(folder)
-    arm(folder, fault)
+    begin(folder, fault)
     restore(folder / "backup.db", log)
     say("restored")
 
 
 def restoring_itself(folder: Path, fault: Fault, say: Say) -> None:
     log = prepare(folder)
-    arm(folder, fault)
+    begin(folder, fault)
     restore(log, log)
     say("restored")
 
 
 def importing(folder: Path, fault: Fault, say: Say) -> None:
     prepare(folder)
-    arm(folder, fault)
+    begin(folder, fault)
     import_log(folder / "export.jsonl", folder / "new.db")
 
 
 def redacting(folder: Path, fault: Fault, say: Say) -> None:
     log = open_log(prepare(folder))
-    arm(folder, fault)
+    begin(folder, fault)
     redact(log, "CP-1")
     say("redacted")
 
