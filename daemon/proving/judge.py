@@ -115,10 +115,22 @@ class Judge:
                 first, last = (self.times[self.by_id[f"{connection}:{end}"][0] - 1] for end in ("opened", "closed"))
                 if last - first > 1.0 + self._late(first, last, self.facts(Stalled)):
                     yield f"{connection} stood for {last - first:.3f} s, though nobody was let in"
+        yield from self._newest()
         for fact in self.let_in.values():
             position, _ = self.by_id.get(f"{fact.connection}:opened", (None, None))
             if position is None or position > fact.durable:
                 yield f"{fact.station} had its 101 as {fact.connection} before that was durable"
+
+    def _newest(self) -> Iterator[str]:
+        """Of two connections of a station the older goes at once, whatever becomes of its socket."""
+        late, older = self.facts(Stalled, Unwritable), dict[str, str]()
+        for row, body in self._rows("connection.opened"):
+            before, older[row.subject] = older.get(row.subject, ""), body["connection"]
+            end = self.by_id.get(f"{before}:closed")
+            if end is not None and before.rpartition("-")[0] == row.run:
+                since, until = self.times[row.position - 1], self.times[end[0] - 1]
+                if until - since > 1.0 + self._late(since, until, late):
+                    yield f"{before} stands beside {body['connection']} of the same station"
 
     def _cause(self) -> Iterator[str]:
         broke = {(fact.socket, fact.how): fact.at for fact in reversed(self.facts(Broke))}

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import trio
 from attrs import evolve
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ def test_every_truth_holds_in_drawn_worlds_that_see_all_that_can_happen() -> Non
     causes: set[str] = set()
     kinds: set[str] = set()
     statuses: set[int | None] = set()
-    for seed in range(12):
+    for seed in range(9):
         drawn = Plan.draw(seed, stations=25, hours=1)
         history = World(drawn).run()
         assert Judge(history).findings == [], drawn
@@ -98,7 +99,7 @@ fates = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     seed=st.integers(0, 1_000_000),
     stations=st.integers(1, 6),
@@ -519,5 +520,5 @@ def test_several_processes_find_what_one_finds() -> None:
     ]
 
     for one in found:
-        del one["seconds"], one["speed"]
+        del one["seconds"], one["processor"], one["speed"]
     assert found[0] == found[1]
