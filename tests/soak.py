@@ -32,7 +32,7 @@ KEPT = ROOT / ".venv" / "soak"
 """Where all that the regimes say is kept."""
 NEWS = 60.0
 """Seconds between lines of progress."""
-EXAMPLES = re.compile(r"(\d+) passing examples, (\d+) failing examples")
+EXAMPLES = re.compile(r"- (\d+) passing, (\d+) failing, and \d+ invalid test cases")
 """In the statistics of Hypothesis, a line for each phase of each property."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +14,8 @@ WORKS = "import os; from tally import counted; counted('kills', 1000); counted('
 FAILS = "from tally import counted; counted('kills', 3); print('a truth broke'); raise SystemExit(1)"
 SPEAKS = """print('  - during generate phase (1.2 seconds):')
 print('    - Typical runtimes: ~ 1 ms, of which ~ 1 ms in data generation')
-print('    - 200 passing examples, 1 failing examples, 7 invalid examples')
-print('    - 50 passing examples, 0 failing examples, 0 invalid examples')
+print('    - 200 passing, 1 failing, and 7 invalid test cases')
+print('    - 50 passing, 0 failing, and 0 invalid test cases')
 print('{"worlds": 3, "station_hours": 120.5, "events": 9, "messages": 8, "lives": 4}')
 print('{"not": "ours"}')
 print('====== 12 passed, 1 skipped in 3.45s ======')"""
@@ -68,6 +69,17 @@ def test_it_reads_what_hypothesis_the_simulator_and_pytest_say(capsys: pytest.Ca
     )
     for count in ("251 examples", "120 station-hours", "3 worlds", "12 tests", "9 events", "8 messages", "4 lives"):
         assert count in row
+
+
+def test_examples_are_counted_as_the_hypothesis_that_is_installed_tells_of_them(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(
+        "from hypothesis import given, settings, strategies as st\n"
+        "@settings(max_examples=7, database=None)\n@given(st.integers())\ndef test_it(n: int) -> None: pass\n"
+    )
+    command = soak.pytest("-m", "hypothesis", "--hypothesis-show-statistics", "-c", "/dev/null", "test_some.py")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert dict(soak.spoken(done.stdout.splitlines())) == {"examples": 7, "tests": 1}
 
 
 def test_each_regime_does_what_there_is(tmp_path: Path) -> None:
