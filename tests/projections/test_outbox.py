@@ -417,7 +417,10 @@ def test_o9_what_is_recovered_is_told_in_the_order_of_causes_whenever_it_was_par
     story.parked(story.head())
     story.add(e.WebhookRecovered(since=0, until=1000), "w1")
 
-    assert [message.id for message in story.changes[-2:]] == [first.id, second.id]
+    assert [(message.id, message.state) for message in story.changes[-2:]] == [
+        (first.id, "pending"),
+        (second.id, "pending"),
+    ]
 
 
 def test_o10_initial_state_owes_the_state_of_each_station_that_ever_connected_and_that_the_filter_takes() -> None:
@@ -637,6 +640,15 @@ def test_a_destination_tells_since_when_it_fails() -> None:
     story.down()
     story.delivered(story.head())
     assert destination(story).failing_since is None
+
+
+def test_a_destination_says_whose_it_is_and_since_when_it_has_had_its_chance() -> None:
+    story = Story()
+    story.subscribed()
+    story.add(e.WebhookPaused(), "w1")
+    enabled = story.add(e.WebhookEnabled(), "w1")
+
+    assert (destination(story).webhook, destination(story).accepted_at) == ("w1", enabled.at)
 
 
 def test_a_webhook_that_is_enabled_or_mended_has_not_failed_yet() -> None:
