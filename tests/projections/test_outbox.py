@@ -588,6 +588,17 @@ def test_what_is_put_away_is_remembered_up_to_a_bound_the_newest_of_it() -> None
     assert parked[-1].position > story.events[-2].position - 3
 
 
+def test_what_is_listed_and_counted_is_pending_unless_another_state_is_asked_for() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(1)
+    story.delivered(story.head())
+
+    assert story.outbox.messages("w1") == story.lane()
+    assert story.outbox.count("w1") == 1
+    assert (story.outbox.messages("unknown"), story.outbox.count("unknown")) == ([], 0)
+
+
 def test_a_lane_that_owes_nothing_is_forgotten() -> None:
     story = Story()
     story.subscribed()
