@@ -121,7 +121,11 @@ REGIMES = (
     Regime(
         name="deaths",
         does="process death at every step of every write path, and in the middle of each write",
-        command=lambda order: pytest("tests/engine/log/test_crash.py", "tests/engine/log/test_crash_copies.py"),
+        command=lambda order: pytest(
+            "tests/engine/log/test_crash.py",
+            "tests/engine/log/test_crash_copies.py",
+            "tests/engine/copies/test_dying.py",
+        ),
     ),
     Regime(
         name="faults",
