@@ -19,7 +19,7 @@ from .presence import Change, presence
 __all__ = ["Settling", "Unsettled", "settling"]
 
 
-class Unsettled(msgspec.Struct, frozen=True):
+class Unsettled(msgspec.Struct, frozen=True, gc=False):
     """A station that went offline a while ago."""
 
     station: str
@@ -47,19 +47,22 @@ class Settling(Mapping[str, Unsettled]):
     def __repr__(self) -> str:
         return f"<{len(self)} unsettled>"
 
-    def follow(self, change: Change, at: Micros) -> Iterator[Unsettled]:
-        """Take what an event of this time changed of a station; yield who is new here."""
-        station, version = change.station, change.now.version
-        known = self._unsettled.get(station)
-        if change.flipped:
-            self._unsettled.pop(station, None)
-        if change.flipped and not change.now.online:
-            self._unsettled[station] = Unsettled(station, version, at)
-            yield self._unsettled[station]
-        elif not change.flipped and known is not None and known.version != version:
+    def follow(self, change: Change, at: Micros) -> Unsettled | None:
+        """Take what an event of this time changed of a station; return who is new here."""
+        now, version = change.now, change.now.version
+        since = at
+        if not change.flipped:
+            known = self._unsettled.get(now.id)
+            if known is None or known.version == version:
+                return None
             # A restored log raises versions; the station is offline for no shorter by that.
-            self._unsettled[station] = Unsettled(station, version, known.since)
-            yield self._unsettled[station]
+            since = known.since
+        else:
+            self._unsettled.pop(now.id, None)
+            if now.online:
+                return None
+        self._unsettled[now.id] = unsettled = Unsettled(now.id, version, since)
+        return unsettled
 
     def settle(self, station: str, version: int) -> None:
         """Let a station be settled, if it is at this version."""
@@ -84,9 +87,14 @@ _decode: Final = msgspec.json.Decoder(list[Unsettled]).decode
 
 
 def _apply(settling: Settling, recorded: Recorded, event: Event, below: Below) -> Sequence[Unsettled]:
-    new = [unsettled for change in below.changes(presence) for unsettled in settling.follow(change, recorded.at)]
     if isinstance(event, StationSettled):
         settling.settle(recorded.subject, event.version)
+        return ()
+    new: list[Unsettled] = []
+    for change in below.changes(presence):
+        unsettled = settling.follow(change, recorded.at)
+        if unsettled is not None:
+            new.append(unsettled)
     return new
 
 
