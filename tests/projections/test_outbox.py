@@ -341,6 +341,16 @@ def test_o8_a_forgotten_message_is_pending_again_and_its_body_is_recalled_from_t
     assert recall(story.events, again) == said
 
 
+def test_o8_a_forgotten_message_that_is_given_up_fails_since_its_attempt() -> None:
+    story = Story()
+    first = forgotten(story)
+    story.requested(first)
+    attempted_at = story.events[-1].at + SECOND
+    story.parked(story.head(), attempted_at=attempted_at)
+
+    assert destination(story).failing_since == attempted_at
+
+
 def test_o8_a_request_for_what_the_log_never_derived_recalls_nothing() -> None:
     story = Story()
     story.subscribed()
@@ -436,6 +446,21 @@ def test_o10_initial_state_owes_the_state_of_each_station_that_ever_connected_an
         ("b", ONLINE, added.position),
     ]
     assert story.body(story.changes[0])["data"]["version"] == 2
+
+
+def test_o10_of_a_station_that_is_held_the_first_picture_says_that_nobody_sees_it() -> None:
+    story = Story()
+    story.up("held")
+    story.stopped("r1")
+    story.started("r2")
+    story.opened("seen", "r2-1")
+    story.subscribed(initial="state")
+
+    told = {message.subject: story.body(message)["data"] for message in story.changes}
+    assert {station: (data["online"], data["observed"]) for station, data in told.items()} == {
+        "held": (True, False),
+        "seen": (True, True),
+    }
 
 
 def test_o10_without_initial_nothing_from_before_is_owed() -> None:
