@@ -64,8 +64,10 @@ def back_up(log: Path, file: Path, *, with_secrets: bool = False, progress: Prog
                 publish(secrets_path(copy), secrets_path(file))
             publish(copy, file)
         finally:
-            remove_log(copy)
-            lock.release()
+            try:
+                remove_log(copy)
+            finally:
+                lock.release()
     return Backup(position, 0 if known is None else known.size)
 
 

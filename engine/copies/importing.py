@@ -48,8 +48,10 @@ def import_log(file: Path, log: Path, *, progress: Progress = no_progress) -> in
             outside.write_note(log, foot.checkpoint.encode())
         publish(new, log)
     finally:
-        remove_log(new)
-        lock.release()
+        try:
+            remove_log(new)
+        finally:
+            lock.release()
     return foot.size
 
 

@@ -26,12 +26,12 @@ from ..errors import LogContradicted, LogForeign, LogUnavailable
 from ..events import LogRestored
 from ..ledger import outside
 from ..ledger.checkpoint import Checkpoint, origin_of
-from ..ledger.keeper import known_checkpoint, signing_key
+from ..ledger.keeper import signing_key, vouched
 from ..ledger.note import SigningKey, VerifyingKey
 from ..ledger.tree import Tree
 from ..log.copying import copy_log, copy_secrets, remove_log, set_leaves
 from ..log.driver import wal_of
-from ..log.files import check_place, pending_restore, publish
+from ..log.files import check_place, pending_restore, publish, remove
 from ..log.lock import WriterLock
 from ..log.reading import open_reader
 from ..log.secrets import open_secrets, secrets_path
@@ -86,6 +86,9 @@ class _Restore:
         self.aside: list[Path] = []
         self.changed: list[tuple[int, bytes]] = []
         self.keys: list[VerifyingKey] = []
+        """That came with the copy."""
+        self.note = b""
+        """The checkpoint that came with it."""
 
     def run(self, progress: Progress) -> Restored:
         self._go_on_from_a_crash()
@@ -125,12 +128,16 @@ class _Restore:
         known = None
         try:
             with closing(open_reader(self.file)) as reader:
+                note = None if self.same else outside.read_note(self.file)
                 copy_log(reader, self.new)
                 if not self.same:
-                    known = known_checkpoint(self.file, origin_of(reader.log_id))
                     self.keys = outside.read_keys(self.file)
+                if note is not None:
+                    known = vouched(self.file, note, origin_of(reader.log_id))
+                    self.note = note
         except LogForeign:
-            _, self.keys = unpack(self.file, self.new, progress=progress)
+            foot, self.keys = unpack(self.file, self.new, progress=progress)
+            self.note = foot.checkpoint.encode()
         with closing(open_reader(self.new)) as reader:
             log_id = reader.log_id
             witness = Witness(str(self.file), known, lenient=self.same)
@@ -182,21 +189,24 @@ class _Restore:
             publish(copied, here)
 
     def _replace_ledger(self, origin: str, tree: Tree, key: SigningKey | None) -> None:
-        """Vouch for the log as it is now, and set aside what contradicted it."""
+        """Vouch for the log as it is now, as far as that can be, and set aside what contradicted it."""
         try:
             known = outside.read_keys(self.log)
         except LogContradicted:
             known = []
         ours = [each for each in (*known, *self.keys) if each.name == origin]
-        if not known or len(ours) < len(known) + len(self.keys):
+        vouches = key is not None or bool(self.note)
+        if not known or not vouches or len(ours) < len(known) + len(self.keys):
             self._set_aside(outside.keys_path(self.log))
-        if key is not None:
-            ours = [*(each for each in ours if each != key.public), key.public]
-        if ours:
-            outside.write_keys(self.log, list(dict.fromkeys(ours)))
         self._set_aside(outside.checkpoint_path(self.log))
         if key is not None:
+            ours = [*(each for each in ours if each != key.public), key.public]
+            outside.write_keys(self.log, list(dict.fromkeys(ours)))
             outside.write_note(self.log, Checkpoint(origin, tree.size, tree.root()).signed(key))
+        elif vouches:
+            # Nobody can sign here, but what came along still speaks of all but the end.
+            outside.write_keys(self.log, list(dict.fromkeys(ours)))
+            outside.write_note(self.log, self.note)
 
     # --- the change --------------------------------------------------------------------------------------------------
 
@@ -204,7 +214,7 @@ class _Restore:
         # The log first: as long as its `-wal` is here without it, nobody begins a new log.
         self._set_aside(self.log)
         self._set_aside(wal_of(self.log), wal_of(self.log.with_name(self.log.name + self.end)))
-        _shm(self.log).unlink(missing_ok=True)
+        remove(_shm(self.log))
 
     def _go_on_from_a_crash(self) -> None:
         """Finish the change of logs that a restore was killed in."""

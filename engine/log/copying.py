@@ -6,12 +6,13 @@ A copy is made under a name of its own, and gets its real one when it is whole a
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from ..errors import LogForeign, LogMissing, LogUnavailable
 from .driver import SqliteConnection, SqliteError, connect, explain
+from .files import remove
 from .opening import make
 from .reading import LogReader
 from .secrets import check_private, make_private, open_secrets, secrets_path
@@ -51,7 +52,7 @@ def copy_secrets(log: Path, log_id: str, to: Path) -> None:
         raise LogMissing(f"{log} has no secrets beside it ({source.name}), so it is a copy itself")
     check_private(source)
     with whole_or_absent(file):
-        _unlink(file)
+        remove(file)
         make_private(file)
         try:
             # For writing, so that what a crash left half done is put right first.
@@ -102,7 +103,7 @@ def set_leaves(path: Path, leaves: list[tuple[int, bytes]]) -> None:
 def remove_log(path: Path) -> None:
     """Remove a log that never got its real name, with all that stands beside it."""
     for end in _ENDS:
-        _unlink(path.with_name(path.name + end))
+        remove(path.with_name(path.name + end))
 
 
 @contextmanager
@@ -112,7 +113,8 @@ def whole_or_absent(file: Path) -> Generator[None]:
         yield
     except BaseException:
         for end in ("", "-journal"):
-            file.with_name(file.name + end).unlink(missing_ok=True)
+            with suppress(LogUnavailable):  # the first error tells more; the next try begins with removing
+                remove(file.with_name(file.name + end))
         raise
 
 
@@ -130,10 +132,3 @@ def _in_one(connection: SqliteConnection, query: str, rows: list[tuple[object, .
     for statement in more:
         connection.execute(statement)
     connection.execute("COMMIT")
-
-
-def _unlink(file: Path) -> None:
-    try:
-        file.unlink(missing_ok=True)
-    except OSError as error:
-        raise LogUnavailable(f"{file} cannot be removed ({error.strerror}); check its folder") from error

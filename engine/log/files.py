@@ -158,6 +158,18 @@ def _rewrite(file: Path) -> None:
         os.close(descriptor)
 
 
+def remove(file: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        LogUnavailable: it cannot be removed.
+    """
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise LogUnavailable(f"{file} cannot be removed ({error.strerror}); check its folder") from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable: a new file whose name is lost is lost."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

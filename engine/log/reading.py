@@ -26,7 +26,7 @@ from ..errors import LogDamaged, LogForeign, LogMissing, LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot, queries
 from .driver import SqliteConnection, SqliteError, connect, damage_or, explain, log_path, wal_of
-from .files import check_application, check_newer
+from .files import check_application, check_newer, remove
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ class LogReader(queries.Reads):
         """
 
         def copy(connection: SqliteConnection) -> None:
-            file.unlink(missing_ok=True)
+            remove(file)
             connection.execute("VACUUM INTO ?", (str(file),))
 
         self._surely(copy, file)

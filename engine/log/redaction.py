@@ -19,6 +19,7 @@ from ..errors import LogDamaged, LogUnavailable
 from ..events import HandshakeRefused
 from ..watch.refusals import CLAIM_BYTES
 from .driver import SqliteConnection, wal_of
+from .files import remove
 from .sqlite import SqliteLog
 
 _PATIENCE: Final = 5.0
@@ -96,11 +97,11 @@ def _write_anew(log: SqliteLog) -> None:
     """Put a copy in the place of the file; VACUUM would do it in memory where SQLite was built so."""
     new = log.path.with_name(log.path.name + ".rewriting")
     try:
-        new.unlink(missing_ok=True)
+        remove(new)
         log.rework(partial(_copy, new))
         log.replace(new)
     finally:
-        new.unlink(missing_ok=True)
+        remove(new)
 
 
 def _copy(to: Path, connection: SqliteConnection) -> None:

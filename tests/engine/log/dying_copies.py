@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from faulted import Say, arm, kept, lay_down, record, serve
@@ -14,6 +14,7 @@ from stationkeeper.engine.copies.backup import back_up
 from stationkeeper.engine.copies.exporting import export
 from stationkeeper.engine.copies.importing import import_log
 from stationkeeper.engine.copies.restoring import restore
+from stationkeeper.engine.errors import LogError
 from stationkeeper.engine.ledger.keeper import open_ledger
 from stationkeeper.engine.log.redaction import redact
 from stationkeeper.engine.log.secrets import open_secrets
@@ -65,34 +66,50 @@ def write(path: Path, *numbers: int) -> None:
 def backing_up(folder: Path, fault: Fault, say: Say) -> None:
     log = prepare(folder)
     begin(folder, fault)
-    back_up(log, folder / "new.db", with_secrets=True)
+    with refused(say):
+        back_up(log, folder / "new.db", with_secrets=True)
+        say("done")
 
 
 def restoring(folder: Path, fault: Fault, say: Say) -> None:
     log = prepare(folder)
     begin(folder, fault)
-    restore(folder / "backup.db", log)
-    say("restored")
+    with refused(say):
+        restore(folder / "backup.db", log)
+        say("done")
 
 
 def restoring_itself(folder: Path, fault: Fault, say: Say) -> None:
     log = prepare(folder)
     begin(folder, fault)
-    restore(log, log)
-    say("restored")
+    with refused(say):
+        restore(log, log)
+        say("done")
 
 
 def importing(folder: Path, fault: Fault, say: Say) -> None:
     prepare(folder)
     begin(folder, fault)
-    import_log(folder / "export.jsonl", folder / "new.db")
+    with refused(say):
+        import_log(folder / "export.jsonl", folder / "new.db")
+        say("done")
 
 
 def redacting(folder: Path, fault: Fault, say: Say) -> None:
     log = open_log(prepare(folder))
     begin(folder, fault)
-    redact(log, "CP-1")
-    say("redacted")
+    with refused(say):
+        redact(log, "CP-1")
+        say("done")
+
+
+@contextmanager
+def refused(say: Say) -> Iterator[None]:
+    """Tell what could not be done, and why."""
+    try:
+        yield
+    except LogError as error:
+        say("refused", type(error).__name__, str(error))
 
 
 if __name__ == "__main__":

@@ -143,16 +143,23 @@ def migrating(folder: Path, fault: Fault, say: Say) -> None:
 def keeping_secrets(folder: Path, fault: Fault, say: Say) -> None:
     log = open_log(folder / NAME)
     arm(folder, fault)
-    secrets = open_secrets(folder / NAME, log.log_id, create=True)
+    try:
+        secrets = open_secrets(folder / NAME, log.log_id, create=True)
+    except LogUnavailable as error:
+        say("refused", str(error))
+        return
     assert secrets is not None
     changes: list[tuple[str, str | None]] = [("a", "one" * 500), ("b", "two" * 500), ("a", "three" * 500), ("b", None)]
     for id, secret in changes:
         say("changing", id, secret)
-        if secret is None:
-            secrets.forget(id)
-        else:
-            secrets.keep(id, secret.encode())
-        say("changed", id, secret)
+        try:
+            if secret is None:
+                secrets.forget(id)
+            else:
+                secrets.keep(id, secret.encode())
+            say("changed", id, secret)
+        except LogUnavailable as error:
+            say("refused", str(error))
     secrets.close()
 
 

@@ -17,7 +17,21 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from faulting import Outcome, Victim, compiled, deaths, folder_in_memory, victim
+from faulting import (
+    NAME,
+    OPEN,
+    SYNC,
+    TRUNCATE,
+    WRITE,
+    Fault,
+    Outcome,
+    Victim,
+    compiled,
+    deaths,
+    faults,
+    folder_in_memory,
+    victim,
+)
 
 from stationkeeper.engine.entry import leaf
 from stationkeeper.engine.ledger import outside
@@ -138,24 +152,38 @@ def test_whichever_step_is_the_last_an_old_log_is_of_its_layout_or_of_ours(proce
 
 def test_whichever_step_is_the_last_each_secret_is_the_old_or_the_new_one(process: Victim, folder: Path) -> None:
     for outcome, path in deaths(process, folder, "keeping_secrets"):
-        allowed: dict[str, set[str | None]] = {"a": {None}, "b": {None}}
-        for word, *rest in outcome.said:
-            if word == "changing":
-                allowed[rest[0]] |= {rest[1]}
-            elif word == "changed":
-                allowed[rest[0]] = {rest[1]}
-        with closing(open_log(path)) as log:
-            secrets = open_secrets(path, log.log_id, create=True)
-        assert secrets is not None
-        with closing(secrets):
-            for id, values in allowed.items():
-                found = secrets.get(id)
-                assert (found and found.decode()) in values
-        for id, secret in (("a", "one"), ("b", "two")):
-            if secret * 500 not in allowed[id]:
-                assert secret.encode() * 20 not in secrets.path.read_bytes(), (
-                    "a secret that was replaced is still there"
-                )
+        check_secrets(outcome, path)
+
+
+@pytest.mark.parametrize("sort", [WRITE, SYNC, OPEN, TRUNCATE, NAME])
+def test_whichever_call_fails_each_secret_is_the_old_or_the_new_one(process: Victim, folder: Path, sort: int) -> None:
+    (folder / "count").mkdir()
+    calls = process.play("keeping_secrets", folder / "count", Fault(sort, first=0, times=-1)).seen
+    for number, fault in enumerate(faults(sort, calls)):
+        (folder / f"{number}").mkdir()
+        outcome = process.play("keeping_secrets", folder / f"{number}", fault)
+        assert outcome.status == 0, f"{fault}: {outcome.said}"
+        check_secrets(outcome, folder / f"{number}" / "fleet.db")
+
+
+def check_secrets(outcome: Outcome, path: Path) -> None:
+    """Check that each secret is one that it was changed to, the last if that is known, and what it was before gone."""
+    allowed: dict[str, set[str | None]] = {"a": {None}, "b": {None}}
+    for word, *rest in outcome.said:
+        if word == "changing":
+            allowed[rest[0]] |= {rest[1]}
+        elif word == "changed":
+            allowed[rest[0]] = {rest[1]}
+    with closing(open_log(path)) as log:
+        secrets = open_secrets(path, log.log_id, create=True)
+    assert secrets is not None
+    with closing(secrets):
+        for id, values in allowed.items():
+            found = secrets.get(id)
+            assert (found and found.decode()) in values, f"{id}: {outcome.said}"
+    for id, secret in (("a", "one"), ("b", "two")):
+        if secret * 500 not in allowed[id]:
+            assert secret.encode() * 20 not in secrets.path.read_bytes(), f"{secret} was replaced"
 
 
 def test_whichever_step_is_the_last_the_checkpoint_beside_a_log_is_the_old_or_the_new_one(
