@@ -40,6 +40,25 @@ def test_each_command_says_what_it_did(call: Call, tmp_path: Path) -> None:
     ]
 
 
+def test_every_copy_stands_up_to_the_audit_commands(call: Call, tmp_path: Path) -> None:
+    make(tmp_path / "x.db", 10, unprotected=2)
+    for words in (
+        ("backup", "x.db", "backup.db"),
+        ("export", "x.db", "x.jsonl", "--redacted"),
+        ("import", "x.jsonl", "import.db"),
+        ("restore", "x.jsonl", "restore.db"),
+        ("redact", "x.db", "CP-1"),
+        ("backup", "x.db", "redacted.db"),
+        ("restore", "x.db", "x.db"),
+    ):
+        assert call(*words).code == 0
+
+    for log in sorted(tmp_path.glob("*.db")):
+        for words in (("verify",), ("replay",), ("events",), ("export", "-")):
+            done = call(words[0], log.name, *words[1:])
+            assert done.code == 0, (log.name, words, done)
+
+
 def test_an_export_goes_to_standard_output_too(call: Call, tmp_path: Path) -> None:
     make(tmp_path / "x.db")
     call("export", "x.db", "x.jsonl")

@@ -25,6 +25,7 @@ from stationkeeper.engine.ledger.keeper import open_ledger
 from stationkeeper.engine.log.reading import LogReader
 from stationkeeper.engine.log.secrets import MemorySecrets, open_secrets, secrets_path
 from stationkeeper.engine.log.sqlite import open_log
+from stationkeeper.engine.testing.logs import some_entry
 
 
 @pytest.fixture
@@ -144,6 +145,15 @@ def test_a_log_that_is_not_whole_makes_no_backup(
     with pytest.raises(error, match=why):
         back_up(log, copy, with_secrets=True)
     assert files(copy.parent) == {}
+
+
+def test_what_was_slipped_in_where_no_hash_covers_it_is_found(log: Path, copy: Path) -> None:
+    with writing(log) as (writer, _, ledger):
+        append(writer, ledger, [some_entry("plain")])
+    tamper(log, "UPDATE event SET private = x'00'")
+
+    with pytest.raises(LogContradicted, match="position 1 was changed"):
+        back_up(log, copy)
 
 
 def test_without_the_right_secrets_no_backup_claims_to_have_them(log: Path, copy: Path) -> None:

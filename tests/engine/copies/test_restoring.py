@@ -206,8 +206,23 @@ def test_secrets_of_another_log_make_room(log: Path, copy: Path) -> None:
     assert not done.secrets
     assert not secrets_path(log).exists()
     assert kept in [path.read_bytes() for path in done.aside]
-    assert outside.read_note(log) is None
+    assert outside.read_note(log) == outside.read_note(copy)
     assert outside.read_keys(log) == outside.read_keys(copy)
+
+
+def test_without_secrets_nobody_vouches_for_what_is_contradicted(log: Path) -> None:
+    make(log)
+    secrets_path(log).unlink()
+    tamper(log, *CUT)
+
+    done = restore(log, log)
+
+    assert (outside.read_note(log), outside.read_keys(log)) == (None, [])
+    assert [path.name.partition(".replaced")[0] for path in done.aside] == [
+        "fleet.db",
+        "fleet.db.vkey",
+        "fleet.db.checkpoint",
+    ]
 
 
 def test_nothing_begins_where_a_restore_was_cut_off(log: Path) -> None:

@@ -18,7 +18,7 @@ from stationkeeper.engine.log import redaction
 from stationkeeper.engine.log.driver import connect
 from stationkeeper.engine.log.redaction import redact
 from stationkeeper.engine.log.secrets import MemorySecrets
-from stationkeeper.engine.log.sqlite import open_log
+from stationkeeper.engine.log.sqlite import SqliteLog, open_log
 from stationkeeper.engine.testing.logs import some_entry
 
 CANARY = b"canary-203.0.113."
@@ -102,6 +102,17 @@ def test_one_after_the_other_no_trace_of_either_is_left_in_pages_that_the_first_
     content = path.read_bytes()
     assert CANARY not in content
     assert OTHERS not in content
+
+
+def test_the_file_that_is_replaced_was_overwritten_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with writing(path) as (log, _, ledger):
+        append(log, ledger, [some_entry("e1", private=CANARY * 50), some_entry("e2", subject="CP-2", private=OTHERS)])
+        old: list[bytes] = []
+        monkeypatch.setattr(SqliteLog, "replace", lambda log, new: old.append(path.read_bytes()))
+        redact(log, "CP-1")
+
+    assert OTHERS in old[0]
+    assert CANARY not in old[0]
 
 
 def test_again_there_is_nothing_left_to_blank(path: Path) -> None:
