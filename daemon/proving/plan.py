@@ -91,7 +91,7 @@ class Plan:
         interval = 25.0 * 36.0 ** draw.random()
         if stations is None:
             small = draw.random() < 0.7
-            stations = draw.choice((5, 20, 100)) if small else round(interval * draw.choice((5, 20)))
+            stations = draw.choice((5, 20, 100)) if small else round(interval * draw.choice((10, 20)))
         large = stations >= LARGE
         if hours is None:
             hours = draw.choice((12.0, 24.0)) if large else draw.choice((1.0, 3.0))
@@ -102,7 +102,7 @@ class Plan:
             ),
             reconnect_grace=grace,
             retry=SHORT_RETRY,
-            snapshot_interval=900.0 if large else 60.0,
+            snapshot_interval=3600.0 if large else 60.0,
             shutdown_timeout=30.0,
             max_connections=2 * stations + 10,
         )
