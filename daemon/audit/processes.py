@@ -118,4 +118,7 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    try:
+        _serve()
+    except BrokenPipeError:
+        os._exit(1)  # whoever asked is gone; Python would complain once more at its end

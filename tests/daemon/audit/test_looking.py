@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
-from audited import append_all, files_of, make, vouch
+from audited import append_all, audit, files_of, keep_snapshots, make, vouch
 from calling import Call
 from served import kinds, register, serving, until
 
@@ -50,6 +51,29 @@ def test_a_log_that_is_written_meanwhile_stays_as_it_is(call: Call, tmp_path: Pa
         assert call(*words).code == 0
         assert files_of(tmp_path / "x.db") == before
         append_all(log, entries(1, 10))
+
+
+def test_a_log_that_grows_during_the_audit_is_sound(tmp_path: Path) -> None:
+    over = Event()
+
+    def write() -> None:
+        with closing(open_log(tmp_path / "x.db")) as log:
+            while not over.is_set():
+                append_all(log, entries(7, log.position + 1))
+                keep_snapshots(log)
+                vouch(log)
+
+    make(tmp_path / "x.db", entries(7))
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        reports = [audit(tmp_path / "x.db")]
+        while len(reports) < 10 or reports[-1].position == reports[0].position:
+            reports.append(audit(tmp_path / "x.db"))
+    finally:
+        over.set()
+        writer.join()
+    assert [check for report in reports for check in report.failed] == []
 
 
 def test_beside_a_daemon_a_log_is_sound_and_stays_as_it_is(call: Call, tmp_path: Path) -> None:
