@@ -74,7 +74,7 @@ TARGETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "log": {
         "engine/codec.py": ("tests/engine/test_codec.py", "tests/engine/test_entry.py"),
         "engine/entry.py": ("tests/engine/test_entry.py", "tests/engine/test_codec.py"),
-        "engine/log/files.py": _STORED,
+        "engine/log/files.py": (*_STORED, "tests/engine/copies/test_restoring.py"),
         "engine/log/memory.py": (*_KEPT, "tests/engine/test_committer_failing.py"),
         "engine/log/plan.py": (*_KEPT, "tests/engine/log/test_plan.py"),
         "engine/log/queries.py": (*_STORED, "tests/projections/test_one_station.py"),

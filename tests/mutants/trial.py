@@ -110,7 +110,7 @@ class Subject:
         code = pytest.main([*OPTIONS, f"--rootdir={self._root}", *self._tests], plugins=[watch])
         told: dict[str, Any] = {"failed": watch.failed}
         if not self._seconds:
-            told |= {"seconds": watch.seconds, "loaded": self._loaded(place.before)}
+            told |= {"seconds": watch.seconds, "loaded": self._loaded(place.before or ())}
         with open(report, "w", encoding="utf-8") as pipe:
             json.dump(told, pipe)
         os._exit(int(code))
@@ -184,17 +184,18 @@ class _InPlace:
 
     def __init__(self, name: str, path: Path, text: str) -> None:
         self._name, self._path, self._text = name, path, text
-        self.before: list[str] = []
+        self.before: list[str] | None = None
         """Those of ours that were wholly loaded before the module was begun: they cannot depend on it."""
 
     def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != self._name:
             return None
-        self.before = [
-            one
-            for one, module in sys.modules.items()
-            if one.startswith("stationkeeper.") and not getattr(module.__spec__, "_initializing", False)
-        ]
+        if self.before is None:  # a test may ask for it again, when everything is loaded
+            self.before = [
+                one
+                for one, module in sys.modules.items()
+                if one.startswith("stationkeeper.") and not getattr(module.__spec__, "_initializing", False)
+            ]
         return spec_from_file_location(name, self._path, loader=_Mutant(name, str(self._path), self._text))
 
 
