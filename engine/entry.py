@@ -115,3 +115,13 @@ def _framed(*words: str) -> bytes:
 def private_digest(entry: Entry) -> bytes:
     """Return what an entry's leaf holds of its private part; the same before and after that was redacted."""
     return entry.digest or sha256(entry.salt + entry.private).digest()
+
+
+def is_genuine(entry: Entry) -> bool:
+    """Return whether an entry is what its leaf says, and its leaf covers what is private.
+
+    Where nothing was private there is no salt, and where it was redacted there is a digest: the leaf would not look at
+    private bytes that somebody put beside those.
+    """
+    covered = not entry.private or bool(entry.salt and not entry.digest)
+    return covered and leaf(entry) == entry.leaf

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ..entry import Recorded
+from ..entry import Recorded, is_genuine
 from ..errors import Conflict, Fenced, LogDamaged, LogForeign, LogMissing, LogUnavailable
 from ..ledger import outside
 from ..ledger.checkpoint import Checkpoint, origin_of
@@ -21,7 +21,7 @@ from ..log.reading import open_reader
 from ..log.sqlite import SqliteLog, open_log
 from . import lines
 from .backup import check_free
-from .witness import Progress, is_genuine, no_progress
+from .witness import Progress, no_progress
 
 _BATCH: Final = 1_000
 

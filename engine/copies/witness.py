@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
-from ..entry import Recorded, leaf
+from ..entry import Recorded, is_genuine, leaf
 from ..errors import LogContradicted, LogDamaged
 from ..ledger.checkpoint import Checkpoint
 from ..ledger.tree import Tree
@@ -22,16 +22,6 @@ class Progress(Protocol):
 def no_progress(events: Iterable[Recorded], *, until: int) -> Iterable[Recorded]:
     """Show nothing."""
     return events
-
-
-def is_genuine(recorded: Recorded) -> bool:
-    """Return whether an event is what its leaf says."""
-    return leaf(recorded) == recorded.leaf and _is_covered(recorded)
-
-
-def _is_covered(recorded: Recorded) -> bool:
-    """Return whether the leaf covers what is private: without salt, or beside a digest, it would not be looked at."""
-    return not recorded.private or bool(recorded.salt and not recorded.digest)
 
 
 class Witness:
@@ -67,10 +57,9 @@ class Witness:
             position += 1
             if recorded.position != position:
                 raise LogDamaged(f"{self._name}: position {position} is missing; restore from another backup")
-            found = leaf(recorded)
-            if found != recorded.leaf or not _is_covered(recorded):
-                self._meet_change(position, found)
-            self._leaves.append(found)
+            if not is_genuine(recorded):
+                self._meet_change(recorded)
+            self._leaves.append(leaf(recorded) if self._lenient else recorded.leaf)
             if len(self._leaves) == _BATCH or position == known:
                 self._grow()
             if position == known:
@@ -87,10 +76,10 @@ class Witness:
         for _ in self.watch(events):
             pass
 
-    def _meet_change(self, position: int, found: bytes) -> None:
+    def _meet_change(self, recorded: Recorded) -> None:
         if not self._lenient:
-            raise LogContradicted(f"{self._name}: position {position} was changed since it was written")
-        self.changed.append((position, found))
+            raise LogContradicted(f"{self._name}: position {recorded.position} was changed since it was written")
+        self.changed.append((recorded.position, leaf(recorded)))
 
     def _grow(self) -> None:
         self.tree.extend(self._leaves)

@@ -13,7 +13,7 @@ from secrets import token_bytes
 from threading import Lock
 from typing import Final
 
-from ..entry import Recorded, leaf
+from ..entry import Recorded, is_genuine
 from ..errors import LogContradicted
 from ..log import Log, Snapshot
 from ..log.secrets import MemorySecrets, Secrets
@@ -96,7 +96,7 @@ def open_ledger(log: Log, path: Path, log_id: str, secrets: Secrets) -> Ledger:
     tree, newest = _tree_kept(log, known)
     batch: list[bytes] = []
     for recorded in log.read(tree.size):
-        if leaf(recorded) != recorded.leaf:
+        if not is_genuine(recorded):
             raise LogContradicted(f"{path}: position {recorded.position} was changed. {_remedy(path)}")
         batch.append(recorded.leaf)
         newest = recorded.leaf
@@ -167,7 +167,7 @@ def _tree_kept(log: Log, known: Checkpoint | None) -> tuple[Tree, bytes]:
         tree = Tree.load(kept.state)
     except ValueError:
         return Tree(), b""  # whatever is wrong with a snapshot, the log knows better
-    if event is None or event.leaf != kept.leaf or leaf(event) != event.leaf or tree.size != kept.position:
+    if event is None or event.leaf != kept.leaf or not is_genuine(event) or tree.size != kept.position:
         return Tree(), b""
     return tree, kept.leaf
 

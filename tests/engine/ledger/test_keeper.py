@@ -32,7 +32,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def fill(log: SqliteLog, count: int) -> None:
-    log.append([some_entry(f"e{log.position + n}", private=b"192.0.2.1") for n in range(1, count + 1)])
+    # Some have a private part, some have none.
+    numbers = range(log.position + 1, log.position + count + 1)
+    log.append([some_entry(f"e{number}", private=b"192.0.2.1" if number % 2 else b"") for number in numbers])
 
 
 def open_with_secrets(path: Path) -> tuple[SqliteLog, Ledger]:
@@ -105,11 +107,12 @@ CUT = ("DELETE FROM event WHERE position > 4", "UPDATE head SET position = 4")
     [
         (CUT, "ends at position 4, but fleet.db.checkpoint knows of 7 events"),
         (("UPDATE event SET body = x'7b207d' WHERE position = 6",), "position 6 was changed"),
+        (("UPDATE event SET private = x'00' WHERE position = 5",), "position 5 was changed"),
         (("UPDATE event SET private = x'00' WHERE position = 6",), "position 6 was changed"),
         (("UPDATE event SET position = 99 WHERE position = 6", "UPDATE event SET position = 6 WHERE position = 5",
           "UPDATE event SET position = 5 WHERE position = 99"), "an event up to position 7 was changed or replaced"),
     ],
-    ids=["cut", "body", "private", "order"],
+    ids=["cut", "body", "private", "private where none was", "order"],
 )  # fmt: skip
 @pytest.mark.parametrize("snapshot_at", [None, 3])
 def test_a_log_that_was_meddled_with_is_refused(
