@@ -1,4 +1,4 @@
-"""What copies logs in a process that dies: histories for `test_dying.py`, each in a folder where `past` was played."""
+"""What exports and restores logs in a process that dies: histories for `test_dying.py`, each in a folder of `past`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from faulting import Fault
 
 from stationkeeper.engine.copies.backup import back_up
 from stationkeeper.engine.copies.exporting import export
-from stationkeeper.engine.copies.importing import import_log
 from stationkeeper.engine.copies.restoring import restore
-from stationkeeper.engine.log.redaction import redact
 
 HERE, THERE, TEXT = "fleet.db", "copy.db", "text"
 
@@ -30,21 +28,9 @@ def past(folder: Path, fault: Fault, say: Say) -> None:
         os._exit(0)
 
 
-def backing_up(folder: Path, fault: Fault, say: Say) -> None:
-    arm(folder, fault)
-    back_up(folder / HERE, folder / "new.db", with_secrets=True)
-    say("done")
-
-
 def exporting(folder: Path, fault: Fault, say: Say) -> None:
     arm(folder, fault)
     export(folder / HERE, folder / "new")
-    say("done")
-
-
-def importing(folder: Path, fault: Fault, say: Say) -> None:
-    arm(folder, fault)
-    import_log(folder / TEXT, folder / "new.db")
     say("done")
 
 
@@ -66,22 +52,12 @@ def restoring_here(folder: Path, fault: Fault, say: Say) -> None:
     say("done")
 
 
-def redacting(folder: Path, fault: Fault, say: Say) -> None:
-    with writing(folder / HERE) as (log, _, _):
-        arm(folder, fault)
-        redact(log, "CP-1")
-        say("done")
-
-
 HISTORIES: tuple[Callable[[Path, Fault, Say], None], ...] = (
     past,
-    backing_up,
     exporting,
-    importing,
     restoring,
     restoring_an_export,
     restoring_here,
-    redacting,
 )
 
 if __name__ == "__main__":

@@ -108,7 +108,11 @@ def test_the_file_that_is_replaced_was_overwritten_first(path: Path, monkeypatch
     with writing(path) as (log, _, ledger):
         append(log, ledger, [some_entry("e1", private=CANARY * 50), some_entry("e2", subject="CP-2", private=OTHERS)])
         old: list[bytes] = []
-        monkeypatch.setattr(SqliteLog, "replace", lambda log, new: old.append(path.read_bytes()))
+
+        def look(log: SqliteLog, new: Path) -> None:
+            old.append(path.read_bytes())
+
+        monkeypatch.setattr(SqliteLog, "replace", look)
         redact(log, "CP-1")
 
     assert OTHERS in old[0]
