@@ -90,7 +90,7 @@ class Plan:
         draw = Random(seed)
         interval = 25.0 * 36.0 ** draw.random()
         if stations is None:
-            small = draw.random() < 0.7
+            small = draw.random() < 0.92
             stations = draw.choice((5, 20, 100)) if small else round(interval * draw.choice((10, 20)))
         large = stations >= LARGE
         if hours is None:
@@ -114,7 +114,7 @@ class Plan:
             flaky=draw.uniform(0.005, 0.03) if large else draw.uniform(0.2, 0.9),
             way=draw.choice((0.001, 0.1, 1.0)),
             turn=draw.choice((0.25, 1.0)) if large else draw.choice((0.0, 0.05, 1.0)),
-            backoff=max(5.0, grace * draw.choice((0.5, 0.8, 3.0))),
+            backoff=max(60.0 if large else 5.0, grace * draw.choice((0.5, 0.8, 3.0))),
             patience=draw.choice((30.0, 300.0, 900.0)),
             fates=tuple(
                 draw_fates(draw, hours, draw.randint(2, 6) if large else draw.randint(1, 3 + round(3 * hours)))
