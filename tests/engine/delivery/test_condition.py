@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from laning import DAY, GONE, ILL, OK, destination, fail, lanes, owed, put, started
 
 from stationkeeper.engine.delivery.condition import GONE_CONFIRMED_AFTER, Condition
@@ -65,12 +64,13 @@ def test_the_minute_between_two_410s_is_counted_from_the_first_whatever_the_cloc
 
 def test_only_a_410_is_asked_again_in_a_minute() -> None:
     machine = lanes()
-    put(machine, owed(1))
-    again = fail(machine, 0.0, GONE)
-    (message,) = started(machine, again)
-    verdict = machine.answered(message, Answer(status=None, error="no connection"), again)
+    put(machine, owed(1), owed(2, "CP-2"))
+    gone, unreached = started(machine)
+    assert machine.answered(gone, GONE, 0.0).delay == 60.0
 
-    assert verdict.delay == pytest.approx(delay_after(Retry(), message.id, 2))
+    verdict = machine.answered(unreached, Answer(status=None, error="no connection"), 0.0)
+
+    assert verdict.delay == delay_after(Retry(), unreached.id, 1)
 
 
 def test_a_410_in_passing_disables_nothing() -> None:
