@@ -6,18 +6,17 @@ there are: docs/adr/0016-our-own-mutants.md.
 
 from __future__ import annotations
 
-import difflib
 import fcntl
-import json
 import os
 import shutil
 import sys
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-from .mutations import Mutation, mutations_of
+from .modules import row, try_module
 from .targets import GOAL, TARGETS
 
 HERE = Path(__file__).resolve().parent.parent.parent
@@ -45,48 +44,6 @@ def stage() -> None:
     os.execve(sys.executable, [sys.executable, "-m", "mutants", *sys.argv[1:]], environment)
 
 
-def difference(file: str, source: str, mutation: Mutation) -> str:
-    """Return a mutation as a diff without context."""
-    before, after = source.splitlines(), mutation.of(source).splitlines()
-    return "\n".join(difflib.unified_diff(before, after, file, file, n=0, lineterm=""))
-
-
-def body(diff: str) -> str:
-    """Return what a diff says wherever it stands: its lines without the place."""
-    return "\n".join(line for line in diff.splitlines()[2:] if not line.startswith("@@"))
-
-
-def try_module(file: str, tests: tuple[str, ...], kept: Path, *, again: bool, every: int) -> tuple[int, list[str]]:
-    """Try a module's mutants; return how many there are and the diffs of those that survived."""
-    from .trial import Subject  # Loads pytest and Hypothesis, which staging need not wait for.
-
-    subject = Subject(Path.cwd(), file, tests)
-    mutations = mutations_of(subject.source)[::every]
-    noticed = set(json.loads(kept.read_text())) if again and kept.exists() else set[str]()
-    began = time.monotonic()
-    timeout = 5 + 4 * subject.sound()
-    survived: list[str] = []
-    killed: list[str] = []
-    for number, mutation in enumerate(mutations, start=1):
-        diff = difference(file, subject.source, mutation)
-        if body(diff) not in noticed and subject.survives(mutation.of(subject.source), timeout):
-            survived.append(diff)
-            print(diff, flush=True)
-        else:
-            killed.append(body(diff))
-        if sys.stderr.isatty():
-            print(f"\r{file}: {number}/{len(mutations)}, {len(survived)} survived", end="\r", file=sys.stderr)
-    # Two mutants may look alike: what is noticed in one place alone is tried again.
-    kept.write_text(json.dumps(sorted(set(killed) - set(map(body, survived))), indent=1))
-    print(f"{file:<32}{row(len(mutations), len(survived))}  {time.monotonic() - began:5.0f} s\n", flush=True)
-    return len(mutations), survived
-
-
-def row(mutants: int, survived: int) -> str:
-    score = 1.0 if mutants == 0 else 1 - survived / mutants
-    return f"{mutants:6} mutants {mutants - survived:5} killed {survived:4} survived  {score:6.1%}"
-
-
 def wanted(words: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the groups and modules that the words name; all of them without a word."""
     asked = set(words)
@@ -107,9 +64,11 @@ def main(asked: Namespace) -> int:
     for group, modules in wanted(asked.what).items():
         mutants = survivors = 0
         for file, tests in modules.items():
-            tried, survived = try_module(
-                file, tests, state / f"{file.replace('/', '.')}.killed.json", again=asked.again, every=asked.every
-            )
+            kept = state / f"{file.replace('/', '.')}.killed.json"
+            # In a process of its own, where nothing is loaded yet: not this module either, for one tried before.
+            with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
+                trying = process.submit(try_module, file, tests, kept, again=asked.again, every=asked.every)
+                tried, survived = trying.result()
             mutants, survivors = mutants + tried, survivors + len(survived)
         totals.append(f"{group:<32}{row(mutants, survivors)}")
         short = short or survivors > (1 - GOAL) * mutants
