@@ -202,7 +202,8 @@ def _hold(vouched: Vouched, roots: dict[int, bytes], agreed: int, until: int, fo
 def _nothing_outside(claims: _Claims, path: Path) -> Check:
     if claims.until and (claims.keys.keys or claims.keys.problem):
         detail = (
-            f"there is none, though {claims.keys.place} could judge it: {outside.checkpoint_path(path).name} is gone"
+            f"there is none, though {claims.keys.place} could judge it: {outside.checkpoint_path(path).name} is gone, "
+            "or a gateway was killed in its very first second, and the next start writes it"
         )
         return Check("checkpoint", "failed", detail)
     return Check("checkpoint", "not checked", "there is none: nobody outside vouches for this log")

@@ -42,7 +42,7 @@ HERE, THERE, TEXT = "fleet.db", "copy.db", "text"
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     library = compiled("faults", tmp_path_factory.mktemp("faults"))
-    with victim(Path(__file__).with_name("dying_copies.py"), library) as process:
+    with victim(Path(__file__).with_name("dying_restores.py"), library) as process:
         yield process
 
 
