@@ -99,6 +99,18 @@ def test_an_audit_reads_it_as_it_is(path: Path, known: dict[str, Any]) -> None:
     assert {file: file.read_bytes() for file in before} == before
 
 
+def test_an_audit_finds_in_it_what_it_looks_for(path: Path) -> None:
+    # By the indexes that its layout has: later ones are not there to be asked.
+    with closing(open_reader(path)) as reader:
+        events = list(reader.read())
+        for kinds in ({"gateway.started"}, {"connection.opened"}, {"gateway.started", "connection.opened"}):
+            assert list(reader.read(kinds=kinds)) == [event for event in events if event.kind in kinds]
+        for subject in {event.subject for event in events}:
+            assert list(reader.read(subject=subject)) == [event for event in events if event.subject == subject]
+        for at in {event.at for event in events}:
+            assert reader.position_at(at) == [event.position for event in events if event.at <= at][-1]
+
+
 def test_it_migrates_and_says_the_same(path: Path, known: dict[str, Any]) -> None:
     with closing(open_log(path)) as log:
         assert {"log": log.log_id, **told(log)} == known
