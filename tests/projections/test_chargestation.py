@@ -127,6 +127,16 @@ def test_a_registered_station_that_never_came_shows_where_to_dial_in() -> None:
     assert (shown(history) or {})["version"] == 2**20
 
 
+def test_before_a_gateway_ever_ran_there_is_nowhere_to_dial_in() -> None:
+    history = History()
+    history.registered("CP")
+
+    found = shown(history)
+
+    assert found is not None
+    assert (found["connection_url"], found["observed"]) == ("", False)
+
+
 def test_a_removed_station_that_once_came_is_still_shown_and_one_that_never_came_is_not() -> None:
     history = History()
     history.started("r1")
