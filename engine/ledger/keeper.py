@@ -36,7 +36,7 @@ class Ledger:
         self.key = key
         """Signs checkpoints; none for a copy, which vouches for nothing until somebody adopts it."""
         self.protected = protected
-        """Up to which position the newest outside checkpoint reaches."""
+        """Up to which position the newest outside checkpoint reaches; -1 if there is none."""
         self.failures = 0
         """Checkpoints that could not be written."""
         self.failing = False
@@ -106,7 +106,11 @@ def open_ledger(log: Log, path: Path, log_id: str, secrets: Secrets) -> Ledger:
             _compare(path, tree, known)
     tree.extend(batch)
     _compare(path, tree, known)
-    return Ledger(path, tree, newest, key, 0 if known is None else known.size)
+    ledger = Ledger(path, tree, newest, key, -1 if known is None else known.size)
+    if known is None and key is not None:
+        # At once, so that keys without a checkpoint tell that somebody has removed it.
+        ledger.protect(*ledger.note())
+    return ledger
 
 
 def signing_key(path: Path, origin: str, secrets: Secrets) -> SigningKey | None:

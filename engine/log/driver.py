@@ -70,18 +70,19 @@ def wal_of(path: Path) -> Path:
 
 
 def log_path(log: str | Path) -> Path:
-    """Return the file that a path or a `sqlite:///path` means.
+    """Return the file that a path or a `sqlite:///path` means; of a symbolic link the file that it leads to.
+
+    What stands beside a log (`-wal`, lock, secrets, checkpoint) stands beside the file: whoever came by the link would
+    else look for it beside the link, and find nothing.
 
     Raises:
         LogForeign: it is a URL of another kind.
     """
-    if isinstance(log, Path):
-        return log
-    if log.startswith("sqlite:///"):
-        return Path(log.removeprefix("sqlite:///"))
-    if "://" in log:
-        raise LogForeign(f"{log!r} is no log that this release can open; write a path or sqlite:///path")
-    return Path(log)
+    if isinstance(log, str):
+        if "://" in log.removeprefix("sqlite:///"):
+            raise LogForeign(f"{log!r} is no log that this release can open; write a path or sqlite:///path")
+        log = Path(log.removeprefix("sqlite:///"))
+    return log.resolve() if log.is_symlink() else log
 
 
 def connect(path: Path, **options: str) -> SqliteConnection:

@@ -299,3 +299,15 @@ async def test_a_log_that_was_cut_is_not_served(path: Path) -> None:
     with pytest.raises(LogContradicted, match="ends at position 2"):
         async with open_engine(path):
             pass
+
+
+def test_a_log_has_a_checkpoint_as_soon_as_it_has_a_key(path: Path) -> None:
+    log, ledger = open_with_secrets(path)
+    with closing(log):
+        assert (ledger.protected, size_outside(path)) == (0, 0)
+        fill(log, 3)
+    outside.checkpoint_path(path).unlink()
+
+    log, ledger = open_with_secrets(path)
+    log.close()
+    assert (ledger.protected, size_outside(path)) == (3, 3)

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from stationkeeper.engine.log.driver import (
     connect,
     wal_of,
 )
+from stationkeeper.engine.log.reading import open_reader
 from stationkeeper.engine.log.sqlite import SqliteLog, open_log
 from stationkeeper.engine.testing.logs import some_entry
 
@@ -177,3 +178,21 @@ def test_a_torn_page_is_called_damage(log: SqliteLog, path: Path) -> None:
 
     with pytest.raises(LogDamaged):
         list(open_log(path).read())
+
+
+def test_a_link_to_a_log_is_the_log(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    real, link = tmp_path / "far" / "fleet.db", tmp_path / "link.db"
+    link.symlink_to(real)
+    writer = open_log(link)
+    writer.append([some_entry("a")])
+
+    with closing(open_reader(link)) as reader:
+        assert reader.position == 1, "what is in the -wal was read"
+    for way in (link, real, f"sqlite:///{link}"):
+        with pytest.raises(LogLocked):
+            open_log(way)
+    writer.close()
+    assert [file.name for file in tmp_path.iterdir() if file.name != "far"] == ["link.db"]
+    with closing(open_log(real)) as log:
+        assert log.position == 1
