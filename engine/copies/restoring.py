@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from ..codec import seal
-from ..errors import LogContradicted, LogForeign, LogUnavailable
+from ..errors import LogContradicted, LogError, LogForeign, LogUnavailable
 from ..events import LogRestored
 from ..ledger import outside
 from ..ledger.checkpoint import Checkpoint, origin_of
@@ -33,9 +33,9 @@ from ..log.copying import copy_log, copy_secrets, remove_log, set_leaves
 from ..log.driver import wal_of
 from ..log.files import check_place, pending_restore, publish, remove
 from ..log.lock import WriterLock
-from ..log.reading import open_reader
+from ..log.reading import LogReader, open_reader
 from ..log.secrets import open_secrets, secrets_path
-from ..log.sqlite import open_log
+from ..log.sqlite import SqliteLog, open_log
 from ..names import new_id
 from .importing import unpack
 from .witness import Progress, Witness, no_progress
@@ -97,7 +97,7 @@ class _Restore:
             log_id, tree = self._copy(progress)
             origin, position = origin_of(log_id), tree.size
             known = _claimed(self.log, origin)
-            tree.extend([self._append(known or Checkpoint(origin, position, tree.root()))])
+            tree.extend(self._append(known or Checkpoint(origin, position, tree.root())))
             # Before the log bears its name, so that nothing is ever sent in between.
             key = self._hold_secrets(log_id)
         except BaseException:
@@ -147,16 +147,41 @@ class _Restore:
             set_leaves(self.new, self.changed)
         return log_id, witness.tree
 
-    def _append(self, checkpoint: Checkpoint) -> bytes:
-        """Append what says that the log was restored, and return its leaf."""
+    def _append(self, checkpoint: Checkpoint) -> list[bytes]:
+        """Append what says that the log was restored, and return the leaves of that.
+
+        It is said once more for each time that what stood here said it and the copy does not: every station's version
+        must be above all that was ever told, and those are what versions were raised by.
+        """
+        said = self._said_before()
         with closing(open_log(self.new)) as log:
             at = max(time.time_ns() // 1000, log.latest_at)
             event = LogRestored(checkpoint_size=checkpoint.size, checkpoint_root=checkpoint.root.hex())
-            entry = seal(event, id=new_id(at), at=at, actor="cli")
-            log.append([entry])
+            missing = max(0, said - _times_restored(log))
+            entries = [seal(event, id=new_id(at), at=at, actor="cli") for _ in range(1 + missing)]
+            log.append(entries)
         if wal_of(self.new).exists():
             raise LogUnavailable(f"{self.new} could not be finished: its -wal is still there; check the disk")
-        return entry.leaf
+        return [entry.leaf for entry in entries]
+
+    def _said_before(self) -> int:
+        """Return how often logs that stood here say that they were restored, at least.
+
+        One that cannot be read says so once more than the others: if it was restored, that counted those.
+        """
+        said = unreadable = 0
+        for log in (self.log, *self._replaced()):
+            if log.exists():
+                try:
+                    with closing(open_reader(log)) as reader:
+                        said = max(said, _times_restored(reader))
+                except LogError:
+                    unreadable += 1
+        return said + unreadable
+
+    def _replaced(self) -> list[Path]:
+        """Return the logs that were set aside here, the oldest first."""
+        return sorted(self.log.parent.glob(f"{escape(self.log.name)}.replaced-*Z"))
 
     # --- what stands beside it ---------------------------------------------------------------------------------------
 
@@ -219,8 +244,7 @@ class _Restore:
     def _go_on_from_a_crash(self) -> None:
         """Finish the change of logs that a restore was killed in."""
         if self.ready.exists() and not self.log.exists():
-            replaced = sorted(self.log.parent.glob(f"{escape(self.log.name)}.replaced-*Z"))
-            if replaced:
+            if replaced := self._replaced():
                 self._set_aside(wal_of(self.log), wal_of(replaced[-1]))
             self._set_log_aside()
             publish(self.ready, self.log)
@@ -246,6 +270,11 @@ def _claimed(log: Path, origin: str) -> Checkpoint | None:
     except ValueError:
         return None
     return checkpoint if checkpoint is not None and checkpoint.origin == origin else None
+
+
+def _times_restored(log: LogReader | SqliteLog) -> int:
+    """Return how often a log says that it was restored."""
+    return sum(1 for _ in log.read(kinds={LogRestored.kind}))
 
 
 def _shm(log: Path) -> Path:

@@ -260,6 +260,36 @@ def test_who_was_told_of_before_the_loss_is_told_a_higher_version_after_it(log: 
     assert {id: station.version for id, station in fleet.items()} == {"old": 1 + 2**20, "new": 1 + 2**20}
 
 
+def restored_events(path: Path) -> int:
+    return sum(event.kind == LogRestored.kind for event in events_of(path))
+
+
+def test_another_restore_of_the_same_copy_steps_past_what_was_told_since_the_first(log: Path, copy: Path) -> None:
+    make(log)
+    back_up(log, copy, with_secrets=True)
+
+    for times in (1, 2, 3):
+        assert restore(copy, log).position == 10 + times
+        assert restored_events(log) == times
+        check_good(log)
+    log.unlink()
+    restore(copy, log)
+    assert restored_events(log) == 3
+    assert restore(log, log).position == 14
+
+
+def test_a_log_that_cannot_be_read_counts_as_restored_once_more_than_those_before_it(log: Path, copy: Path) -> None:
+    make(log)
+    back_up(log, copy)
+    restore(copy, log)
+    restore(copy, log)
+    log.write_bytes(b"broken" * 1000)
+
+    restore(copy, log)
+
+    assert restored_events(log) == 3
+
+
 def take_copy(way: str, log: Path, copy: Path) -> Path:
     """Copy a log in one of the ways there are, and return where the copy is."""
     match way:
