@@ -176,6 +176,12 @@ class Leaves:
                     f"begins a span whose earliest time is {expected}, but the table says {written}",
                 )
 
+    def _look_for_stray_spans(self) -> None:
+        """See that there are no more spans than positions: "as of a time" would begin at them, and find nothing."""
+        if self._log.layout > 1:
+            for number, earliest in evidence.stray_spans(self._log).items():
+                self._spans.note(number * SPAN + 1, f"is not there, but the table says {earliest} of its span")
+
     def _follow_ends(self, recorded: Recorded) -> None:
         over = self._ended.get(recorded.run)
         if over is not None:
@@ -197,6 +203,7 @@ class Leaves:
         if self._positions.position is not None or self._leaves.position is not None:
             return [Check("tables", "not checked", "they follow from the events, which are wrong")]
         self._compare_spans(self._until)
+        self._look_for_stray_spans()
         self._compare_ends()
         ended = f"{len(self._ended):,} runs ended, and appended nothing after that"
         checks = [self._head_check(), self._ends.check("ends of runs", ended)]

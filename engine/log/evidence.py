@@ -109,6 +109,13 @@ def spans(log: LogReader, first: int, last: int) -> dict[int, Micros]:
     return dict(_fetch(log, query, (first, last), tuple[int, Micros]))
 
 
+def stray_spans(log: LogReader) -> dict[int, Micros]:
+    """Return the earliest times of spans that no position up to the head falls into, by the span's number."""
+    ends = f"(SELECT (position + {queries.SPAN - 1}) / {queries.SPAN} FROM head)"
+    query = f"SELECT number, earliest FROM span WHERE number < 0 OR number >= {ends}"
+    return dict(_fetch(log, query, (), tuple[int, Micros]))
+
+
 def snapshots(log: LogReader) -> list[Snapshot]:
     """Return all snapshots that a log keeps, by name."""
     query = "SELECT name, version, position, leaf, state FROM snapshot ORDER BY 1"

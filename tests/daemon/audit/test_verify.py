@@ -15,6 +15,7 @@ import pytest
 from audited import append_all, audit, files_of, forged, keep_snapshots, make, tamper, vouch
 from calling import Call
 from histories import History
+from msgspec.structs import replace
 
 from stationkeeper.daemon.audit import verdict
 from stationkeeper.daemon.audit.ids import CONTRADICTS
@@ -136,6 +137,9 @@ WRONG = [
     (("INSERT INTO ended VALUES ('run-a', 4)",), "ends of runs", 4),
     (("UPDATE span SET earliest = 7",), "times", 1),
     (("DELETE FROM span",), "times", 1),
+    (("INSERT INTO span VALUES (999, 0)",), "times", 999_001),
+    (("INSERT INTO span VALUES (1, 0)",), "times", 1_001),
+    (("INSERT INTO span VALUES (-1, 0)",), "times", -999),
 ]  # fmt: skip
 
 
@@ -332,17 +336,22 @@ def test_odd_events_are_named_and_are_no_failure(path: Path) -> None:
     late = Owed(message_id("w1", story.events[3].id, ONLINE, "CP-1"), "w1", "CP-1", ONLINE, 4, 0, "pending")
     story.delivered(late)
     story.restored()
+    back = story.opened("CP-2", "r1-9")
+    again = Owed(message_id("w1", back.id, ONLINE, "CP-2", 2**20), "w1", "CP-2", ONLINE, back.position, 0, "pending")
+    story.delivered(again)
+    story.delivered(late)
+    story.delivered(replace(again, id=message_id("w1", back.id, ONLINE, "CP-2")))
     with closing(open_log(path)) as log:
         append_all(log, story)
-        log.append([forged(some_entry("e9"), kind="moon.rose")])
+        log.append([forged(some_entry("e99"), kind="moon.rose")])
 
     report = audit(path)
     assert report.sound
     assert {odd.reason: odd.positions for odd in report.oddities} == {
         NO_RUN: [3],
         CONTRADICTS: [4],
-        NEVER_OWED: [5],
-        NOT_PENDING: [6],
+        NEVER_OWED: [5, 11],
+        NOT_PENDING: [6, 9, 10],
         RESTORED: [7],
         f"{UNKNOWN_KIND}: moon.rose": [],
     }
