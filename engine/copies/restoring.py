@@ -98,14 +98,13 @@ class _Restore:
             origin, position = origin_of(log_id), tree.size
             known = _claimed(self.log, origin)
             tree.extend(self._append(known or Checkpoint(origin, position, tree.root())))
-            # Before the log bears its name, so that nothing is ever sent in between.
-            key = self._hold_secrets(log_id)
+            key = self._signing_key(log_id)
         except BaseException:
             self._clear()
             raise
         publish(self.new, self.ready)
         self._set_log_aside()
-        publish(self.ready, self.log)
+        self._put_in_place(log_id)
         self._replace_secrets(log_id)
         self._replace_ledger(origin, tree, key)
         self._clear()
@@ -185,22 +184,26 @@ class _Restore:
 
     # --- what stands beside it ---------------------------------------------------------------------------------------
 
-    def _hold_secrets(self, log_id: str) -> SigningKey | None:
-        """Hold the secrets that the log goes on with, the copy's or those here, and return their signing key."""
+    def _signing_key(self, log_id: str) -> SigningKey | None:
+        """Return the key in the secrets that the log goes on with: the copy's, which are held, or those here."""
+        # Those here are opened in any case, so that what is wrong with them shows before anything is replaced.
+        secrets = open_secrets(self.log, log_id, create=False)
+        if not self.same and secrets_path(self.file).exists():
+            if secrets is not None:
+                secrets.close()
+            copy_secrets(self.file, log_id, self.ready)
+            secrets = open_secrets(self.ready, log_id, create=False)
+        if secrets is None:
+            return None
+        with closing(secrets):
+            return signing_key(self.ready, origin_of(log_id), secrets)
+
+    def _hold_secrets(self, log_id: str) -> None:
+        """Hold the secrets here."""
         here = open_secrets(self.log, log_id, create=False)
         if here is not None:
             with closing(here):
                 here.hold()
-                own = not self.same and secrets_path(self.file).exists()
-                if not own:
-                    return signing_key(self.ready, origin_of(log_id), here)
-        if self.same or not secrets_path(self.file).exists():
-            return None
-        copy_secrets(self.file, log_id, self.ready)
-        copied = open_secrets(self.ready, log_id, create=False)
-        assert copied is not None
-        with closing(copied):
-            return signing_key(self.ready, origin_of(log_id), copied)
 
     def _replace_secrets(self, log_id: str) -> None:
         """Let the copy's secrets be the log's, if it brought some; let those of another log make room."""
@@ -241,13 +244,20 @@ class _Restore:
         self._set_aside(wal_of(self.log), wal_of(self.log.with_name(self.log.name + self.end)))
         remove(_shm(self.log))
 
+    def _put_in_place(self, log_id: str) -> None:
+        # With no log here, so that the old one is not muted where this fails, and this one is mute from the first.
+        self._hold_secrets(log_id)
+        publish(self.ready, self.log)
+
     def _go_on_from_a_crash(self) -> None:
         """Finish the change of logs that a restore was killed in."""
         if self.ready.exists() and not self.log.exists():
             if replaced := self._replaced():
                 self._set_aside(wal_of(self.log), wal_of(replaced[-1]))
             self._set_log_aside()
-            publish(self.ready, self.log)
+            with closing(open_reader(self.ready)) as reader:
+                log_id = reader.log_id
+            self._put_in_place(log_id)
         elif self.ready.exists() or self.new.exists() or not secrets_path(self.ready).exists():
             return
         if secrets_path(self.ready).exists():

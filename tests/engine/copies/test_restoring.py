@@ -11,16 +11,17 @@ from histories import History
 
 from stationkeeper.engine import fold, open_engine
 from stationkeeper.engine.codec import decode
+from stationkeeper.engine.copies import restoring
 from stationkeeper.engine.copies.backup import back_up
 from stationkeeper.engine.copies.exporting import export
 from stationkeeper.engine.copies.importing import import_log
 from stationkeeper.engine.copies.restoring import restore
-from stationkeeper.engine.errors import LogContradicted, LogDamaged, LogForeign, LogLocked, LogMissing
+from stationkeeper.engine.errors import LogContradicted, LogDamaged, LogForeign, LogLocked, LogMissing, LogUnavailable
 from stationkeeper.engine.events import LogRestored
 from stationkeeper.engine.ledger import outside
 from stationkeeper.engine.ledger.checkpoint import Checkpoint
 from stationkeeper.engine.log.files import pending_restore
-from stationkeeper.engine.log.secrets import secrets_path
+from stationkeeper.engine.log.secrets import SecretsFile, secrets_path
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.projections import outbox, presence
 
@@ -258,6 +259,45 @@ def test_who_was_told_of_before_the_loss_is_told_a_higher_version_after_it(log: 
 
     assert told == {"old": 1, "new": 2}
     assert {id: station.version for id, station in fleet.items()} == {"old": 1 + 2**20, "new": 1 + 2**20}
+
+
+@pytest.mark.parametrize("with_secrets", [False, True])
+def test_a_restore_that_fails_does_not_mute_the_log_that_is_here(
+    log: Path, copy: Path, with_secrets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(log)
+    back_up(log, copy, with_secrets=with_secrets)
+
+    def fail(*_: object) -> None:
+        raise LogUnavailable("the disk is full")
+
+    for step in ("signing_key", "publish"):
+        with monkeypatch.context() as broken:
+            broken.setattr(restoring, step, fail)
+            with pytest.raises(LogUnavailable):
+                restore(copy, log)
+        check_good(log, held=False)
+
+
+def test_secrets_that_cannot_be_held_keep_the_restored_log_from_its_place(
+    log: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = make(log)
+    back_up(log, copy)
+
+    def fail(_: SecretsFile) -> None:
+        raise LogUnavailable("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SecretsFile, "hold", fail)
+        for _ in range(2):
+            with pytest.raises(LogUnavailable):
+                restore(copy, log)
+            assert not log.exists()
+    restore(copy, log)
+
+    assert events_of(log)[:10] == wanted
+    check_good(log)
 
 
 def restored_events(path: Path) -> int:
