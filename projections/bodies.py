@@ -54,10 +54,16 @@ class WebhookScene(msgspec.Struct, frozen=True, tag="webhook"):
 Scene = StationScene | WebhookScene
 
 
-def message_id(webhook: str, event: str, type: str, station: str) -> str:
-    """Name a message, by the webhook, the id of the event that caused it, its type and its station (O12)."""
+def message_id(webhook: str, event: str, type: str, station: str, base: int = 0) -> str:
+    """Name a message, by the webhook, the id of the event that caused it, its type and its station (O12).
+
+    *base*: the fleet's base version as of that event, above 0 after a restore. Ids of events may be computed, like
+    `<run>:lapsed`, so what the lost log has told may come again with another body: under another id (ADR 0017).
+    """
     cause, of = event.encode(), station.encode()
     fields = (_framed(RULE, webhook), _size(len(cause)), cause, _framed(type), _size(len(of)), of)
+    if base:
+        fields = (*fields, _framed(str(base)))
     digest = sha256(b"".join(fields)).digest()
     # 26 characters of base32 are 130 bits: 13 pairs of 10. `base64.b32encode` takes three times as long.
     n, pairs = int.from_bytes(digest[:17], "big") >> 6, _PAIRS

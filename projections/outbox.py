@@ -205,7 +205,7 @@ def _tell_all(box: Box, recorded: Recorded, below: Below) -> Iterator[Owed]:
     for _, station in sorted(below.state(presence).items()):
         type = ONLINE if station.online else OFFLINE
         if box.webhook.asks_for(type) and box.webhook.covers(station.id):
-            yield from _tell(box, recorded, type, _scene(recorded, station, below), station.id)
+            yield from _tell(box, recorded, type, _scene(recorded, station, below), below, station.id)
 
 
 def _tell_disabled(outbox: Outbox, recorded: Recorded, event: WebhookDisabled, below: Below) -> Sequence[Owed]:
@@ -216,13 +216,13 @@ def _tell_disabled(outbox: Outbox, recorded: Recorded, event: WebhookDisabled, b
         if change.now is not None and change.before is not None and change.before.state != "disabled":
             for box in outbox.asking(DISABLED):
                 if box.webhook.id != change.webhook:
-                    owed += _tell(box, recorded, DISABLED, WebhookScene(recorded.at, change.now))
+                    owed += _tell(box, recorded, DISABLED, WebhookScene(recorded.at, change.now), below)
     return owed
 
 
 def _tell_tested(outbox: Outbox, recorded: Recorded, event: WebhookTested, below: Below) -> Sequence[Owed]:
     box = outbox.boxes.get(recorded.subject)
-    return () if box is None else _tell(box, recorded, PING, WebhookScene(recorded.at, box.webhook))
+    return () if box is None else _tell(box, recorded, PING, WebhookScene(recorded.at, box.webhook), below)
 
 
 # Messages have their outcomes, or are pending again. No message is derived from these (O11).
@@ -273,7 +273,7 @@ def _tell_of(outbox: Outbox, recorded: Recorded, type: str, station: Station, be
     if asking:
         scene = _scene(recorded, station, below)
         for box in asking:
-            owed += _tell(box, recorded, type, scene, station.id)
+            owed += _tell(box, recorded, type, scene, below, station.id)
     return owed
 
 
@@ -282,9 +282,9 @@ def _scene(recorded: Recorded, station: Station, below: Below) -> StationScene:
     return StationScene(recorded.at, station, registration, below.state(presence).observed(station.id))
 
 
-def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, station: str = "") -> list[Owed]:
+def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, below: Below, station: str = "") -> list[Owed]:
     webhook = box.webhook.id
-    id = message_id(webhook, recorded.id, type, station)
+    id = message_id(webhook, recorded.id, type, station, below.state(presence).base)
     return box.owe(Message(Owed(id, webhook, station, type, recorded.position, 0, "pending"), scene))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -9,12 +10,13 @@ from typing import Any, Final
 from ...engine.codec import decode
 from ...engine.entry import Recorded
 from ...engine.errors import NewerSchema
-from ...engine.events import KINDS, DeliveryOutcome
+from ...engine.events import KINDS, DeliveryOutcome, LogRestored
 from ...engine.fold import Fold, Projection
 from ...engine.log import Snapshot
 from ...engine.log.plan import OUTCOMES
 from ...projections import outbox, presence
 from ...projections.bodies import CONFIRMED, DISABLED, OFFLINE, ONLINE, PING, message_id
+from ...projections.meeting import RESTORED_STEP
 from .findings import Check, Found, Oddities
 
 NEVER_OWED: Final = "the outcome of a message that nobody was owed"
@@ -55,6 +57,8 @@ class Replay:
         if presence in projections:
             self._fold.state(presence).odd = _Told(self._odd)
         self._judges_outcomes = outbox in projections
+        self._restored: list[int] = []
+        """The positions at which the log was restored: those before a cause are in the ids of its messages."""
         self._names = ", ".join(projection.name for projection in projections)
         self._stopped = False
 
@@ -72,6 +76,8 @@ class Replay:
             except Exception as error:  # what was meddled with may fail in any way
                 self._stop(Check(REPLAY, "failed", str(error) or repr(error), recorded.position))
                 return
+            if recorded.kind == LogRestored.kind:
+                self._restored.append(recorded.position)
             if self._odd:
                 self._note_odd(recorded)
             if recorded.kind in OUTCOMES and self._judges_outcomes and not below.changes(outbox):
@@ -130,8 +136,9 @@ class Replay:
         event = decode(recorded)
         assert isinstance(event, DeliveryOutcome)
         cause = self._event_at(event.position)
+        base = RESTORED_STEP * bisect(self._restored, event.position)
         owed = cause is not None and any(
-            message_id(event.webhook, cause.id, type, recorded.subject) == event.message
+            message_id(event.webhook, cause.id, type, recorded.subject, base) == event.message
             for type in (ONLINE, OFFLINE, CONFIRMED, DISABLED, PING)
         )
         self._oddities.note(NOT_PENDING if owed else NEVER_OWED, recorded.position)

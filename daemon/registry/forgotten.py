@@ -2,7 +2,7 @@
 
 The state of the projection remembers the newest settled messages of a webhook; an older one can be asked for by its
 id. Its outcomes name the webhook and the cause; its type is found by computing the id again, which is a function of
-the cause, the type and the station (semantics 6, O12).
+the cause, the type and the station (semantics 6, O12), and of the restores before the cause (ADR 0017).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from itertools import product
 
 from ...engine.codec import decode
 from ...engine.entry import Recorded
-from ...engine.events import DeliveryParked, DeliverySucceeded
+from ...engine.events import DeliveryParked, DeliverySucceeded, LogRestored
 from ...engine.log import Log
 from ...engine.sending import MessageState, Owed
 from ...projections.bodies import CONFIRMED, DISABLED, OFFLINE, ONLINE, PING, message_id
+from ...projections.meeting import RESTORED_STEP
 
 _TYPES = (ONLINE, OFFLINE, CONFIRMED, DISABLED, PING)
 
@@ -47,7 +48,8 @@ def _type_of(log: Log, outcome: DeliverySucceeded | DeliveryParked, subject: str
     if cause is None:
         return None
     # The lane of a station that nobody vouches for has no subject, but the id was made with its name.
+    base = RESTORED_STEP * sum(1 for _ in log.read(until=cause.position, kinds={LogRestored.kind}))
     for type, station in product(_TYPES, dict.fromkeys((subject, cause.subject, ""))):
-        if message_id(outcome.webhook, cause.id, type, station) == outcome.message:
+        if message_id(outcome.webhook, cause.id, type, station, base) == outcome.message:
             return type
     return None

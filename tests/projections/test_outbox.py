@@ -534,6 +534,66 @@ def test_o12_an_id_is_what_the_rule_says(webhook: str, event: str, type: str, st
 
 def test_o12_the_words_of_an_id_cannot_run_into_each_other() -> None:
     assert message_id("w", "1e", "t", "s") != message_id("w1", "e", "t", "s")
+    assert message_id("w", "e", "t", "s", 1) != message_id("w", "e", "t", "s1")
+
+
+def test_o12_after_a_restore_the_base_version_is_one_more_word_of_an_id() -> None:
+    words = [word.encode() for word in ("stationkeeper outbox 1", "w1", "r1:lapsed", OFFLINE, "CP-7", "1048576")]
+    digest = sha256(b"".join(len(word).to_bytes(4, "big") + word for word in words)).digest()
+
+    assert message_id("w1", "r1:lapsed", OFFLINE, "CP-7", 2**20) == "msg_" + b32encode(digest).decode()[:26]
+    assert message_id("w1", "r1:lapsed", OFFLINE, "CP-7", 0) == message_id("w1", "r1:lapsed", OFFLINE, "CP-7")
+
+
+def test_o12_what_comes_again_after_a_restore_under_the_same_event_id_has_another_id() -> None:
+    """The lost log and the restored one both find r1 lapsed; a receiver that drops repeated ids must hear of both."""
+    told: list[Owed] = []
+    for restores in range(3):
+        story = Story()
+        story.subscribed()
+        story.up()
+        for _ in range(restores):
+            story.restored()
+        story.lapsed("r1")
+        told.append(story.changes[-1])
+
+    assert {message.type for message in told} == {OFFLINE}
+    assert len({message.id for message in told}) == 3
+
+
+def test_o12_what_a_restored_log_owed_before_keeps_its_id() -> None:
+    story = Story()
+    story.subscribed()
+    story.up()
+    owed = story.changes[-1]
+    story.restored()
+
+    assert story.lane() == [owed]
+    assert owed.id == message_id("w1", "r1-1:opened", ONLINE, "CP")
+
+
+@pytest.mark.parametrize("cause", ["settled", "added", "tested", "disabled"])
+def test_o12_whatever_causes_a_message_after_a_restore_names_it_with_the_base(cause: str) -> None:
+    story = Story()
+    story.subscribed(events=(OFFLINE, CONFIRMED, DISABLED))
+    story.up()
+    story.down()
+    story.restored()
+    match cause:
+        case "settled":
+            event = story.settled("CP", story.folding.state(presence)["CP"].version)
+            webhook, type, station = "w1", CONFIRMED, "CP"
+        case "added":
+            event = story.subscribed("w2", initial="state")
+            webhook, type, station = "w2", OFFLINE, "CP"
+        case "tested":
+            event, webhook, type, station = story.add(e.WebhookTested(), "w1"), "w1", PING, ""
+        case _:
+            story.subscribed("w2")
+            event = story.add(e.WebhookDisabled(reason="gone", since=0, status=410), "w2")
+            webhook, type, station = "w1", DISABLED, ""
+
+    assert story.changes[-1].id == message_id(webhook, event.id, type, station, 2**20)
 
 
 def test_o13_rules_that_a_newer_release_put_in_force_stop_deriving_and_sending() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from stationkeeper.daemon.registry.forgotten import find_forgotten
 from stationkeeper.engine.codec import seal
-from stationkeeper.engine.events import DeliveryParked, DeliverySucceeded, Event, StationRegistered
+from stationkeeper.engine.events import DeliveryParked, DeliverySucceeded, Event, LogRestored, StationRegistered
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Owed
 from stationkeeper.projections.bodies import OFFLINE, message_id
@@ -47,6 +48,26 @@ def test_the_newest_outcome_counts() -> None:
 @pytest.mark.parametrize("message", ["msg_OTHER", "", '"round":0'])
 def test_another_is_not_found(message: str) -> None:
     assert find_forgotten(written(outcome(DeliverySucceeded)), message) is None
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (2, 1)])
+def test_it_is_found_beside_a_restore(before: int, after: int) -> None:
+    """The restores up to the cause are in its id; those after it are not (ADR 0017)."""
+    message = message_id("wh_1", "e1", OFFLINE, "CP-7", before * 2**20)
+    log = MemoryLog()
+
+    def restored(times: int) -> None:
+        event = LogRestored(checkpoint_size=1, checkpoint_root="00")
+        log.append([seal(event, id=f"l{len(list(log.read()))}-{n}", at=1) for n in range(times)])
+
+    restored(before)
+    log.append([seal(StationRegistered(), id="e1", at=1, subject="CP-7")])
+    cause = len(list(log.read()))
+    restored(after)
+    told = evolve(outcome(DeliverySucceeded, message=message), position=cause)
+    log.append([seal(told, id="o1", at=1, subject="CP-7")])
+
+    assert find_forgotten(log, message) == Owed(message, "wh_1", "CP-7", OFFLINE, cause, 0, "delivered")
 
 
 def test_an_outcome_whose_cause_is_another_is_not_taken_for_it() -> None:
