@@ -61,9 +61,8 @@ def message_id(webhook: str, event: str, type: str, station: str, base: int = 0)
     `<run>:lapsed`, so what the lost log has told may come again with another body: under another id (ADR 0017).
     """
     cause, of = event.encode(), station.encode()
-    fields = (_framed(RULE, webhook), _size(len(cause)), cause, _framed(type), _size(len(of)), of)
-    if base:
-        fields = (*fields, _framed(str(base)))
+    restored = _framed(str(base)) if base else b""
+    fields = (_framed(RULE, webhook), _size(len(cause)), cause, _framed(type), _size(len(of)), of, restored)
     digest = sha256(b"".join(fields)).digest()
     # 26 characters of base32 are 130 bits: 13 pairs of 10. `base64.b32encode` takes three times as long.
     n, pairs = int.from_bytes(digest[:17], "big") >> 6, _PAIRS
