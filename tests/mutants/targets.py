@@ -78,7 +78,7 @@ TARGETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "engine/log/memory.py": (*_KEPT, "tests/engine/test_committer_failing.py"),
         "engine/log/plan.py": (*_KEPT, "tests/engine/log/test_plan.py"),
         "engine/log/queries.py": (*_STORED, "tests/projections/test_one_station.py"),
-        "engine/log/sqlite.py": _STORED,
+        "engine/log/sqlite.py": (*_STORED, "tests/engine/log/test_redaction.py"),
     },
 }
 """Group -> module -> its tests."""
