@@ -11,7 +11,7 @@ from ..ledger import outside
 from ..ledger.checkpoint import origin_of
 from ..ledger.keeper import vouched
 from ..log.copying import whole_or_absent
-from ..log.files import check_place, publish
+from ..log.files import check_place, make_like, publish, remove
 from ..log.reading import open_reader
 from . import lines
 from .witness import Progress, Witness, no_progress
@@ -53,6 +53,8 @@ def export(log: Path, file: Path, *, redacted: bool = False, progress: Progress 
     count = -2
     with whole_or_absent(new):
         try:
+            remove(new)
+            make_like(new, log)
             with new.open("wb") as written:
                 for line in export_lines(log, redacted=redacted, progress=progress):
                     written.write(line)

@@ -15,7 +15,7 @@ from ..ledger.checkpoint import Checkpoint, origin_of
 from ..ledger.note import VerifyingKey, signer_of
 from ..ledger.tree import Tree
 from ..log.copying import make_log, remove_log, wait_for_no_disk
-from ..log.files import publish
+from ..log.files import publish, share_like
 from ..log.lock import WriterLock
 from ..log.reading import open_reader
 from ..log.sqlite import SqliteLog, open_log
@@ -107,6 +107,7 @@ def _unpack(source: _Source, new: Path, progress: Progress) -> tuple[lines.Foot,
         why = "it is empty" if isinstance(error, LogDamaged) else error
         raise LogForeign(f"{source.file} cannot be imported: {why}") from error
     make_log(new, head.log)
+    share_like(new, source.file, narrow=True)
     tree = Tree()
     with closing(open_log(new)) as log:
         # Nothing of it counts before all of it was synced.

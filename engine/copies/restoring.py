@@ -31,7 +31,7 @@ from ..ledger.note import SigningKey, VerifyingKey
 from ..ledger.tree import Tree
 from ..log.copying import copy_log, copy_secrets, remove_log, set_leaves
 from ..log.driver import wal_of
-from ..log.files import check_place, pending_restore, publish, remove
+from ..log.files import check_place, pending_restore, publish, remove, share_like
 from ..log.lock import WriterLock
 from ..log.reading import LogReader, open_reader
 from ..log.secrets import open_secrets, secrets_path
@@ -99,6 +99,8 @@ class _Restore:
             known = _claimed(self.log, origin)
             tree.extend(self._append(known or Checkpoint(origin, position, tree.root())))
             key = self._signing_key(log_id)
+            if self.log.exists():
+                share_like(self.new, self.log)
         except BaseException:
             self._clear()
             raise

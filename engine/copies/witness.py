@@ -53,6 +53,8 @@ class Witness:
         """
         known = -1 if self._known is None else self._known.size
         position = 0
+        if known == 0:
+            self._compare()
         for recorded in events:
             position += 1
             if recorded.position != position:
@@ -68,8 +70,6 @@ class Witness:
         self._grow()
         if known > position and not self._lenient:
             raise LogContradicted(f"{self._name} ends at position {position}, but a checkpoint knows of {known} events")
-        if known == 0:
-            self._compare()
 
     def check(self, events: Iterable[Recorded]) -> None:
         """Check all of some events, as `watch` does."""

@@ -70,6 +70,44 @@ def publish(new: Path, path: Path) -> None:
         raise LogUnavailable(f"{path} cannot be written ({error.strerror}); check its folder") from error
 
 
+def make_like(path: Path, like: Path) -> None:
+    """Make an empty file that nobody may read who may not read the one that its bytes come from.
+
+    The umask may take away more. Root makes it for who owns the other one.
+
+    Raises:
+        LogUnavailable: it cannot be made, or is there already.
+    """
+    try:
+        found = like.stat()
+        mode = found.st_mode & 0o666 | 0o600
+        # With its mode from the first moment: a chmod once it is written would leave a gap.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(descriptor, found.st_uid, found.st_gid)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise LogUnavailable(f"{path} cannot be made ({error.strerror}); check the rights of its folder") from error
+
+
+def share_like(path: Path, like: Path, *, narrow: bool = False) -> None:
+    """Let those read and write a file who may read and write another one; with *narrow* nobody who may not already.
+
+    Raises:
+        LogUnavailable: its rights cannot be changed.
+    """
+    try:
+        found = like.stat()
+        mode = found.st_mode & 0o666 | 0o600
+        path.chmod(mode & path.stat().st_mode if narrow else mode)
+        if os.geteuid() == 0:
+            os.chown(path, found.st_uid, found.st_gid)
+    except OSError as error:
+        raise LogUnavailable(f"{path} cannot be given the rights of {like} ({error.strerror})") from error
+
+
 def sync_file(file: Path) -> None:
     """Make a file's bytes durable. No connection to it may be open: this would drop its locks.
 

@@ -26,7 +26,7 @@ from ..errors import LogDamaged, LogForeign, LogMissing, LogUnavailable
 from ..events import Micros
 from . import Attempted, Snapshot, queries
 from .driver import SqliteConnection, SqliteError, connect, damage_or, explain, log_path, wal_of
-from .files import check_application, check_newer, remove
+from .files import check_application, check_newer, make_like, remove
 
 T = TypeVar("T")
 
@@ -114,6 +114,8 @@ class LogReader(queries.Reads):
     def copy_into(self, file: Path) -> None:
         """Write the log, as it is at one moment, into a new file, without what is left in its unused pages.
 
+        Nobody may read it who may not read the log.
+
         Raises:
             LogDamaged: the log cannot be read.
             LogUnavailable: the file cannot be written.
@@ -121,6 +123,7 @@ class LogReader(queries.Reads):
 
         def copy(connection: SqliteConnection) -> None:
             remove(file)
+            make_like(file, self.path)
             connection.execute("VACUUM INTO ?", (str(file),))
 
         self._surely(copy, file)

@@ -19,7 +19,7 @@ from ..errors import LogDamaged, LogUnavailable
 from ..events import HandshakeRefused
 from ..watch.refusals import CLAIM_BYTES
 from .driver import SqliteConnection, wal_of
-from .files import remove
+from .files import make_like, remove, share_like
 from .sqlite import SqliteLog
 
 _PATIENCE: Final = 5.0
@@ -98,7 +98,9 @@ def _write_anew(log: SqliteLog) -> None:
     new = log.path.with_name(log.path.name + ".rewriting")
     try:
         remove(new)
+        make_like(new, log.path)
         log.rework(partial(_copy, new))
+        share_like(new, log.path)
         log.replace(new)
     finally:
         remove(new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from copybook import CHANGED, CUT, append, events_of, files, make, some, tamper, writing
 
 from stationkeeper.engine.copies.backup import back_up
+from stationkeeper.engine.copies.exporting import export
+from stationkeeper.engine.copies.importing import import_log
+from stationkeeper.engine.copies.restoring import restore
 from stationkeeper.engine.errors import (
     LogContradicted,
     LogDamaged,
@@ -188,6 +192,35 @@ def test_a_disk_that_fails_at_the_end_leaves_nothing_half_there(
             back_up(log, copy)
     assert files(copy.parent) == {}
     assert back_up(log, copy).position == 10
+
+
+def test_nobody_may_read_a_copy_who_may_not_read_the_log(log: Path, copy: Path) -> None:
+    make(log)
+    log.chmod(0o600)
+
+    back_up(log, copy)
+    export(log, copy.with_name("text"))
+    import_log(copy.with_name("text"), copy.with_name("imported.db"))
+    restore(log, log)
+    restore(copy, copy.with_name("restored.db"))
+
+    databases = [log, copy, *(copy.with_name(name) for name in ("text", "imported.db", "restored.db"))]
+    assert [oct(stat.S_IMODE(file.stat().st_mode)) for file in databases] == ["0o600"] * 5
+
+
+def test_a_restored_log_is_shared_as_the_one_that_was_here_and_a_backup_as_the_umask_says(
+    log: Path, copy: Path
+) -> None:
+    make(log)
+    log.chmod(0o664)
+    umask = os.umask(0o077)
+    try:
+        back_up(log, copy)
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+        restore(copy, log)
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o664
 
 
 def test_a_log_that_nobody_vouches_for_is_copied_as_it_is(log: Path, copy: Path) -> None:

@@ -104,6 +104,14 @@ def test_one_after_the_other_no_trace_of_either_is_left_in_pages_that_the_first_
     assert OTHERS not in content
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_who_may_read_the_log_stays_as_it_was(path: Path, mode: int) -> None:
+    fill(path)
+    path.chmod(mode)
+    blank(path, "CP-1")
+    assert path.stat().st_mode & 0o777 == mode
+
+
 def test_the_file_that_is_replaced_was_overwritten_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with writing(path) as (log, _, ledger):
         append(log, ledger, [some_entry("e1", private=CANARY * 50), some_entry("e2", subject="CP-2", private=OTHERS)])
