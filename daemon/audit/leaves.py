@@ -87,10 +87,12 @@ class Leaves:
     # --- leaves and the tree -----------------------------------------------------------------------------------------
 
     def _leaf_of(self, recorded: Recorded) -> bytes:
-        position = self._position = self._position + 1
-        if recorded.position != position:
+        position = self._position + 1
+        if recorded.position < 1:
+            self._positions.note(recorded.position, "stands before the first position, which is 1")
+        elif recorded.position != position:
             self._positions.note(position, f"is missing: after {position - 1} comes {recorded.position}")
-            self._position = recorded.position
+        self._position = max(recorded.position, 0)
         try:
             found = leaf(recorded)
         except (TypeError, AttributeError, ValueError) as error:
@@ -191,12 +193,18 @@ class Leaves:
             self._ended.setdefault(run, recorded.position)
 
     def _compare_ends(self) -> None:
-        known = evidence.ended(self._log, self._until)
+        known = evidence.ended(self._log)
         for run in known.keys() | self._ended.keys():
             here, there = self._ended.get(run), known.get(run)
+            if here is None and there is not None and there > self._until and self._ended_since(run, there):
+                continue
             if here != there:
                 position = min(one for one in (here, there) if one is not None)
                 self._ends.note(position, f"run {run} ended at {here}, but the table says {there}")
+
+    def _ended_since(self, run: str, position: int) -> bool:
+        """Return whether a run was ended by an event that was appended after the audit began."""
+        return any(run_ended_by(recorded) == run for recorded in self._log.read(position - 1, until=position))
 
     def _tables(self) -> list[Check]:
         """Return what is to say of the tables beside the events; nothing if the events themselves are wrong."""

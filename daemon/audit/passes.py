@@ -63,7 +63,7 @@ def run(job: Job, tell: Tell) -> Found:
         for one in passes:
             found.add(one.found())
         if "file" in job.passes:
-            found.checks.append(_look_at_file(log))
+            found.checks += [_look_at_file(log), _look_at_schema(log)]
     return found
 
 
@@ -87,6 +87,11 @@ def _show_events(log: LogReader, until: int, passes: Sequence[_Taking], tell: Te
     except evidence.UnreadableRow as unreadable:
         for one in passes:
             one.cannot_read(unreadable.position, unreadable.why)
+
+
+def _look_at_schema(log: LogReader) -> Check:
+    problem = evidence.planted(log)
+    return Check("schema", "failed" if problem else "ok", problem or "its tables and indexes, and no trigger")
 
 
 def _look_at_file(log: LogReader) -> Check:

@@ -29,7 +29,7 @@ from .replay import REPLAY
 LONG: Final = 100_000
 """Events from which several processes are done sooner than one, in spite of their start."""
 
-_ORDER: Final = ("positions", "leaves", "tables", "head", "ends", "times", "file", REPLAY, "snapshot")
+_ORDER: Final = ("positions", "leaves", "tables", "head", "ends", "times", "file", "schema", REPLAY, "snapshot")
 """The names of checks, or how these begin."""
 
 

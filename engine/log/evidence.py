@@ -11,7 +11,7 @@ import msgspec
 from ..entry import Recorded
 from ..errors import LogDamaged
 from ..events import Micros
-from . import Snapshot, queries
+from . import Snapshot, queries, schema
 from .driver import SqliteError
 from .reading import LogReader
 
@@ -55,7 +55,7 @@ def ends(log: LogReader) -> Ends:
 
 
 def batches(log: LogReader, until: int) -> Iterator[list[Recorded]]:
-    """Yield all events up to a position, many at a time, in order.
+    """Yield all events up to a position, many at a time, in order; those, too, that stand before the first position.
 
     Raises:
         UnreadableRow: at the first that cannot be read; all before it were yielded.
@@ -63,7 +63,8 @@ def batches(log: LogReader, until: int) -> Iterator[list[Recorded]]:
     """
     columns = queries.COLUMNS if log.layout > 1 else queries.COLUMNS_1
     query = f"SELECT {columns} FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT {queries.BATCH}"
-    after = 0
+    ((lowest,),) = _fetch(log, "SELECT coalesce(min(position), 1) FROM event", (), tuple[int])
+    after = min(lowest, 1) - 1
     while after < until:
         try:
             found = list(starmap(Recorded, log.fetch(query, (after, until))))
@@ -98,9 +99,9 @@ def leaves(log: LogReader, until: int) -> Iterator[bytes]:
         yield from (leaf for (leaf,) in log.fetch(query, (after, last)))
 
 
-def ended(log: LogReader, until: int) -> dict[str, int]:
-    """Return the runs that ended up to a position, as the table says, each with the position that ended it."""
-    return dict(_fetch(log, "SELECT run, position FROM ended WHERE position <= ?", (until,), tuple[str, int]))
+def ended(log: LogReader) -> dict[str, int]:
+    """Return the runs that ended, as the table says, each with the position that ended it."""
+    return dict(_fetch(log, "SELECT run, position FROM ended", (), tuple[str, int]))
 
 
 def spans(log: LogReader, first: int, last: int) -> dict[int, Micros]:
@@ -120,6 +121,15 @@ def snapshots(log: LogReader) -> list[Snapshot]:
     """Return all snapshots that a log keeps, by name."""
     query = "SELECT name, version, position, leaf, state FROM snapshot ORDER BY 1"
     return list(starmap(Snapshot, _fetch(log, query, (), tuple[str, int, int, bytes, bytes])))
+
+
+def planted(log: LogReader) -> str:
+    """Return what is wrong with a log's schema, in words; nothing if it is as our migrations make it."""
+    try:
+        schema.check(log.fetch, log.layout, log.path)
+    except LogDamaged as error:
+        return str(error)
+    return ""
 
 
 def complaints(log: LogReader) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import LogDamaged, LogUnavailable
 from ..events import Micros
@@ -75,11 +75,18 @@ def check_kind(path: Path) -> None:
 
 
 def check_layout(connection: SqliteConnection, path: Path) -> None:
-    """Check that this release knows the log's layout, and bring an older one up to date."""
+    """Check that this release knows the log's layout, and all that is in its schema; bring an older one up to date."""
+
+    def fetch(query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return connection.execute(query, values).fetchall()
+
     ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
     check_newer(layout, path)
+    # Before anything is written: what was planted could act on the first write.
+    schema.check(fetch, layout, path)
     if layout < LAYOUT:
         schema.migrate(connection, at=time.time_ns() // 1000)
+        schema.check(fetch, LAYOUT, path)
 
 
 def set_pragmas(connection: SqliteConnection, pragmas: Mapping[str, str | int], path: Path) -> None:

@@ -6,16 +6,24 @@ next, never between. Tables are made by sqlite-utils; none is ever changed by a 
 
 from __future__ import annotations
 
+import re
+from contextlib import closing
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 from sqlite_utils import Database, Migrations
 from sqlite_utils.db import Table
 
+from ..errors import LogDamaged
 from ..names import new_id
 from .driver import APPLICATION_ID, LAYOUT, SqliteConnection
-from .queries import CONCERNS_ALL, SPAN
+from .queries import CONCERNS_ALL, SPAN, Fetch
 
 _migrations: Final = Migrations("stationkeeper.log")
+_OBJECTS: Final = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+_HARMLESS: Final = ("CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX ")
+"""How what is neither a trigger nor a view is made."""
 
 
 def migrate(connection: SqliteConnection, *, at: int) -> None:
@@ -32,6 +40,52 @@ def migrate(connection: SqliteConnection, *, at: int) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def check(fetch: Fetch, layout: int, path: Path) -> None:
+    """Check that a log's schema is what its layout has, and that nothing was planted in it.
+
+    A trigger may change or drop what is appended, while it is appended. Other tables than ours are harmless, and stay.
+
+    Raises:
+        LogDamaged: something was planted, changed or taken away; the message names it.
+    """
+    ours = _objects(layout)
+    tables = {name for kind, name in ours if kind == "table"}
+    missing = set(ours)
+    for kind, name, table, sql in fetch(_OBJECTS, ()):
+        words = _words(sql)
+        missing.discard((kind, name))
+        if (kind, name) in ours:
+            problem = "" if ours[kind, name] == words else "is not what Stationkeeper made"
+        else:
+            # By its words, too: SQLite does what these say, whatever the row calls it.
+            made_safely = not words or words.startswith(_HARMLESS)
+            harmless = kind in ("table", "index") and table not in tables and made_safely
+            problem = "" if harmless else "was never made by Stationkeeper, and may change what is written"
+        if problem:
+            raise LogDamaged(
+                f"{path} is damaged: its {kind} {name!r} {problem}; look into it, and restore from a backup"
+            )
+    if missing:
+        names = ", ".join(sorted(f"{kind} {name!r}" for kind, name in missing))
+        raise LogDamaged(f"{path} is damaged: it has lost its {names}; restore from a backup")
+
+
+@cache
+def _objects(layout: int) -> dict[tuple[str, str], str]:
+    """Return what the migrations up to a layout make: kinds and names, each with the words that make it."""
+    with closing(SqliteConnection(":memory:", isolation_level=None)) as connection:
+        database = Database(connection, execute_plugins=False, recursive_triggers=False)
+        names = [migration.name for migration in _migrations.pending(database)]
+        _migrations.apply(database, stop_before=names[max(layout, 0) :])
+        rows = connection.execute(_OBJECTS).fetchall()
+    return {(kind, name): _words(sql) for kind, name, table, sql in rows if table != _migrations.migrations_table}
+
+
+def _words(sql: str | None) -> str:
+    """Return a statement without what may differ from release to release of sqlite-utils: quotes of names, spaces."""
+    return " ".join(re.findall(r"'[^']*'|\w+|[^\s\w\"`\[\]]", sql or ""))
 
 
 def _create(

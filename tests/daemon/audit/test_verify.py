@@ -19,12 +19,14 @@ from msgspec.structs import replace
 
 from stationkeeper.daemon.audit import verdict
 from stationkeeper.daemon.audit.ids import CONTRADICTS
-from stationkeeper.daemon.audit.leaves import RESTORED
+from stationkeeper.daemon.audit.leaves import RESTORED, Leaves
 from stationkeeper.daemon.audit.replay import NEVER_OWED, NOT_PENDING, UNKNOWN_KIND
 from stationkeeper.engine.entry import Entry
 from stationkeeper.engine.errors import LogDamaged
-from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, StationRegistered
+from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, GatewayStopped, StationRegistered
 from stationkeeper.engine.ledger.note import SigningKey
+from stationkeeper.engine.log import evidence
+from stationkeeper.engine.log.reading import open_reader
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.engine.sending import Owed
 from stationkeeper.engine.testing.logs import some_entry
@@ -135,6 +137,14 @@ WRONG = [
     (("DELETE FROM event WHERE position > 15", "UPDATE head SET position = 15"), "checkpoint fleet.db.checkpoint", 16),
     (("UPDATE head SET position = 25",), "head", 26),
     (("INSERT INTO ended VALUES ('run-a', 4)",), "ends of runs", 4),
+    (("INSERT INTO ended VALUES ('run-a', 999)",), "ends of runs", 999),
+    (("INSERT INTO ended VALUES ('run-a', -3)",), "ends of runs", -3),
+    (("UPDATE event SET position = 0 WHERE position = 30", "UPDATE head SET position = 29"), "positions", 0),
+    (("UPDATE event SET position = -600 WHERE position = 30", "UPDATE head SET position = 29"), "positions", -600),
+    (("CREATE TRIGGER t AFTER INSERT ON event BEGIN DELETE FROM event WHERE position = NEW.position; END",),
+     "schema", None),
+    (("CREATE VIEW v AS SELECT * FROM event",), "schema", None),
+    (("DROP INDEX attempt_at",), "schema", None),
     (("UPDATE span SET earliest = 7",), "times", 1),
     (("DELETE FROM span",), "times", 1),
     (("INSERT INTO span VALUES (999, 0)",), "times", 999_001),
@@ -151,8 +161,17 @@ def test_what_was_changed_is_named_by_its_first_position(
 
     report = audit(protected)
     assert not report.sound
-    assert report.first_wrong is not None
-    assert (report.first_wrong.name, report.first_wrong.position) == (name, position)
+    first = report.first_wrong or report.failed[0]
+    assert (first.name, first.position) == (name, position)
+
+
+def test_an_event_before_the_first_is_found_in_a_log_that_is_empty_otherwise(path: Path) -> None:
+    make(path, visits(1))
+    tamper(path, "DELETE FROM event WHERE position = 2", "UPDATE event SET position = -3",
+           "UPDATE head SET position = 0, latest_at = 0")  # fmt: skip
+    path.with_name("fleet.db.checkpoint").unlink()
+
+    assert ("positions", -3) in [(check.name, check.position) for check in audit(path).failed]
 
 
 def test_a_newest_time_that_is_none_of_an_event_is_found(protected: Path) -> None:
@@ -317,6 +336,23 @@ def test_a_key_file_that_was_meddled_with_is_a_failure(protected: Path, tmp_path
     (tmp_path / "fleet.db.vkey").write_text("nonsense\n")
 
     assert [check.name for check in audit(protected).failed] == ["keys", "checkpoint fleet.db.checkpoint"]
+
+
+# --- beside a daemon -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [5, 6])
+def test_a_run_that_ended_since_the_audit_began_is_sound_if_an_event_ended_it(path: Path, ending: int) -> None:
+    with closing(open_log(path)) as log:
+        append_all(log, [*visits(2), some_entry("stop", GatewayStopped(listened=1.0)), some_entry("more", run="b")])
+    tamper(path, f"UPDATE ended SET position = {ending}")
+
+    with closing(open_reader(path)) as reader:
+        leaves = Leaves(reader, 4, [], [])
+        for batch in evidence.batches(reader, 4):
+            leaves.take(batch)
+        checks = {check.name: check.state for check in leaves.found().checks}
+    assert checks["ends of runs"] == ("ok" if ending == 5 else "failed")
 
 
 # --- oddities --------------------------------------------------------------------------------------------------------

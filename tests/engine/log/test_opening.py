@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sqlite3
@@ -167,6 +168,59 @@ def test_a_log_that_contradicts_itself_is_refused(log: SqliteLog, path: Path, da
 
     with pytest.raises(LogDamaged, match="damaged"):
         open_log(path)
+
+
+EATS = "CREATE TRIGGER eats AFTER INSERT ON event BEGIN DELETE FROM event WHERE position = NEW.position; END"
+PLANTED = [
+    (EATS, "trigger 'eats'"),
+    ("CREATE TRIGGER other AFTER INSERT ON beat BEGIN SELECT 1; END", "trigger 'other'"),
+    ("CREATE VIEW seen AS SELECT * FROM event", "view 'seen'"),
+    ("CREATE UNIQUE INDEX refuses ON event (run)", "index 'refuses'"),
+    ("DROP INDEX event_id", "lost its index 'event_id'"),
+    ("ALTER TABLE beat ADD COLUMN more TEXT", "table 'beat'"),
+    ("DROP TABLE attempt", "lost its index 'attempt_at', index 'sqlite_autoindex_attempt_1', table 'attempt'"),
+    (f"INSERT INTO sqlite_schema VALUES ('table', 'harmless', 'harmless', 0, '{EATS}')", "harmless"),
+    (f"INSERT INTO sqlite_schema VALUES ('table', 'beat', 'beat', 0, '{EATS}')", "beat"),
+]
+
+
+@pytest.mark.parametrize(("statement", "named"), PLANTED)
+def test_what_was_planted_in_the_schema_is_named_before_it_acts(
+    log: SqliteLog, path: Path, statement: str, named: str
+) -> None:
+    log.append([some_entry("a")])
+    log.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema = 1")
+        connection.execute(statement)
+        connection.commit()
+
+    with pytest.raises(LogDamaged, match=named):
+        open_log(path)
+
+
+def test_what_was_planted_in_a_log_of_an_older_layout_is_named_before_it_migrates(tmp_path: Path) -> None:
+    kept = Path(__file__).parents[2] / "vectors" / "logs" / "0.1.0-stopped.db.gz"
+    path = tmp_path / "old.db"
+    path.write_bytes(gzip.decompress(kept.read_bytes()))
+    ask(path, "CREATE TRIGGER eats AFTER INSERT ON attempt BEGIN DELETE FROM attempt; END")
+
+    with pytest.raises(LogDamaged, match="trigger 'eats'"):
+        open_log(path)
+    assert ask(path, "PRAGMA user_version") == [(1,)]
+
+
+def test_names_that_are_quoted_otherwise_and_tables_of_others_are_no_damage(log: SqliteLog, path: Path) -> None:
+    log.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE mine (note TEXT PRIMARY KEY)")
+        connection.execute("CREATE INDEX by_note ON mine (note)")
+        connection.execute("ANALYZE")
+        connection.execute("PRAGMA writable_schema = 1")
+        connection.execute("UPDATE sqlite_schema SET sql = replace(replace(sql, '\"', '`'), '   ', ' ')")
+        connection.commit()
+
+    open_log(path).close()
 
 
 def test_a_torn_page_is_called_damage(log: SqliteLog, path: Path) -> None:
