@@ -154,8 +154,9 @@ def _deliveries(history: list[Recorded]) -> SearchStrategy[tuple[e.Event, str]]:
 
     def deliver(kind: int, cause: Recorded | None, webhook: str, type: str, station: str, round: int) -> e.Event:
         causing, position = ("", 0) if cause is None else (cause.id, cause.position)
+        restores = sum(one.kind == e.LogRestored.kind for one in history[:position])
         message = Owed(
-            message_id(webhook, causing, type, station),
+            message_id(webhook, causing, type, station, restores * 2**20),
             webhook,
             station,
             type,
