@@ -9,14 +9,17 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from .events import Micros
 
 NO_PRIVATE: Final = sha256(b"").digest()
 """The digest of nothing private."""
+SALT_SIZE: Final = 16
+"""Bytes of the salt beside whatever is private."""
 _size: Final = Struct(">I").pack
 
 
@@ -54,6 +57,9 @@ class Recorded(Entry, frozen=True, gc=False):
 
     position: int
     """1, 2, 3 ... without gaps."""
+
+
+E = TypeVar("E", bound=Entry)
 
 
 def recorded(entry: Entry, position: int) -> Recorded:
@@ -118,10 +124,31 @@ def private_digest(entry: Entry) -> bytes:
 
 
 def is_genuine(entry: Entry) -> bool:
-    """Return whether an entry is what its leaf says, and its leaf covers what is private.
+    """Return whether an entry is what its leaf says, also where the leaf leaves something open."""
+    return not open_to_doubt(entry) and leaf(entry) == entry.leaf
 
-    Where nothing was private there is no salt, and where it was redacted there is a digest: the leaf would not look at
+
+def open_to_doubt(entry: Entry) -> str:
+    """Return what is wrong with the private part of an entry although its leaf may be right; empty if nothing is.
+
+    Where nothing was private there is no salt, and where it was redacted there is a digest: the leaf does not look at
     private bytes that somebody put beside those.
     """
-    covered = not entry.private or bool(entry.salt and not entry.digest)
-    return covered and leaf(entry) == entry.leaf
+    if entry.digest:
+        if entry.private or entry.salt:
+            return "bears private parts beside the digest of redacted ones"
+        return "bears the digest of a redaction, but nothing was private" if entry.digest == NO_PRIVATE else ""
+    if (entry.private or entry.salt) and (len(entry.salt) != SALT_SIZE or not entry.private):
+        return "bears private parts without their salt, or a salt of the wrong length"
+    return ""
+
+
+def mended(entry: E) -> E:
+    """Return a changed entry as a log can go on with it: without private bytes that are open to doubt, and its leaf.
+
+    The leaf stays where it does not speak of them. All else stands as it is.
+    """
+    if open_to_doubt(entry):
+        digest = entry.digest or (private_digest(entry) if entry.salt else b"")
+        entry = replace(entry, private=b"", salt=b"", digest=b"" if digest == NO_PRIVATE else digest)
+    return replace(entry, leaf=leaf(entry))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from ...engine.entry import NO_PRIVATE, Recorded, leaf
+from ...engine.entry import Recorded, leaf, open_to_doubt
 from ...engine.events import LogRestored
 from ...engine.ledger.keeper import SNAPSHOT, VERSION
 from ...engine.ledger.tree import Tree
@@ -21,7 +21,6 @@ BY_BYTES: Final = ("positions", "leaves")
 """The checks that know of each event by itself whether it is wrong."""
 _COMPARED: Final = 500
 """Spans compared with their table at a time."""
-_SALT: Final = 16
 _TYPES: Final = {
     **dict.fromkeys(("id", "kind", "subject", "gateway", "run", "actor"), str),
     **dict.fromkeys(("at", "schema"), int),
@@ -100,22 +99,11 @@ class Leaves:
             return b""
         if found != recorded.leaf:
             self._leaves.note(recorded.position, "was changed: it does not give the hash beside it")
-        elif recorded.salt or recorded.digest or recorded.private:
-            self._look_at_private(recorded)
-        return found
-
-    def _look_at_private(self, recorded: Recorded) -> None:
-        """See that what the leaf leaves open about private parts is as it was written, or as a redaction left it."""
-        if recorded.digest:
+        elif wrong := open_to_doubt(recorded):
+            self._leaves.note(recorded.position, wrong)
+        elif recorded.digest:
             self._redacted += 1
-            if recorded.private or recorded.salt:
-                self._leaves.note(recorded.position, "bears private parts beside the digest of redacted ones")
-            elif recorded.digest == NO_PRIVATE:
-                self._leaves.note(recorded.position, "bears the digest of a redaction, but nothing was private")
-        elif len(recorded.salt) != _SALT or not recorded.private:
-            self._leaves.note(
-                recorded.position, "bears private parts without their salt, or a salt of the wrong length"
-            )
+        return found
 
     def _tree_grows(self, batch: Sequence[Recorded], leaves: list[bytes]) -> None:
         done = 0

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from ..codec import seal
+from ..entry import Recorded
 from ..errors import LogContradicted, LogError, LogForeign, LogUnavailable
 from ..events import LogRestored
 from ..ledger import outside
@@ -29,7 +30,7 @@ from ..ledger.checkpoint import Checkpoint, origin_of
 from ..ledger.keeper import signing_key, vouched
 from ..ledger.note import SigningKey, VerifyingKey
 from ..ledger.tree import Tree
-from ..log.copying import copy_log, copy_secrets, remove_log, set_leaves
+from ..log.copying import copy_log, copy_secrets, mend, remove_log
 from ..log.driver import wal_of
 from ..log.files import check_place, pending_restore, publish, remove, share_like
 from ..log.lock import WriterLock
@@ -49,7 +50,8 @@ class Restored(msgspec.Struct, frozen=True):
     lost: int
     """How many events a checkpoint knows of that the copy did not hold."""
     changed: list[int]
-    """Positions of events that are not what was written, and stand now as they are."""
+    """Positions of events that are not what was written, and stand now as they are; private bytes of which nobody
+    can say whether they were written are blanked."""
     aside: list[Path]
     """Where the files stand now that were replaced."""
     secrets: bool
@@ -84,7 +86,7 @@ class _Restore:
         self.new = log.with_name(self.ready.name + ".new")
         self.end = datetime.now(UTC).strftime(".replaced-%Y%m%dT%H%M%S.%fZ")
         self.aside: list[Path] = []
-        self.changed: list[tuple[int, bytes]] = []
+        self.changed: list[Recorded] = []
         self.keys: list[VerifyingKey] = []
         """That came with the copy."""
         self.note = b""
@@ -113,7 +115,7 @@ class _Restore:
         return Restored(
             position=tree.size,
             lost=0 if known is None else max(0, known.size - position),
-            changed=[position for position, _ in self.changed],
+            changed=[event.position for event in self.changed],
             aside=self.aside,
             secrets=key is not None,
         )
@@ -145,7 +147,7 @@ class _Restore:
             witness.check(progress(reader.read(), until=reader.position))
         self.changed = witness.changed
         if self.changed:
-            set_leaves(self.new, self.changed)
+            mend(self.new, self.changed)
         return log_id, witness.tree
 
     def _append(self, checkpoint: Checkpoint) -> list[bytes]:

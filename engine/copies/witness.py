@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
-from ..entry import Recorded, is_genuine, leaf
+from ..entry import Recorded, is_genuine, mended
 from ..errors import LogContradicted, LogDamaged
 from ..ledger.checkpoint import Checkpoint
 from ..ledger.tree import Tree
@@ -37,8 +37,8 @@ class Witness:
         """
         self.tree: Final = Tree()
         """Over the leaves that the events have by their content."""
-        self.changed: Final[list[tuple[int, bytes]]] = []
-        """If lenient: the positions of events that are not what was written, each with the leaf of what it is."""
+        self.changed: Final[list[Recorded]] = []
+        """If lenient: the events that are not what was written, as a log can go on with them."""
         self._name = name
         self._known = known
         self._lenient = lenient
@@ -59,9 +59,7 @@ class Witness:
             position += 1
             if recorded.position != position:
                 raise LogDamaged(f"{self._name}: position {position} is missing; restore from another backup")
-            if not is_genuine(recorded):
-                self._meet_change(recorded)
-            self._leaves.append(leaf(recorded) if self._lenient else recorded.leaf)
+            self._leaves.append(recorded.leaf if is_genuine(recorded) else self._meet_change(recorded))
             if len(self._leaves) == _BATCH or position == known:
                 self._grow()
             if position == known:
@@ -76,10 +74,12 @@ class Witness:
         for _ in self.watch(events):
             pass
 
-    def _meet_change(self, recorded: Recorded) -> None:
+    def _meet_change(self, recorded: Recorded) -> bytes:
+        """Return the leaf that the log goes on with."""
         if not self._lenient:
             raise LogContradicted(f"{self._name}: position {recorded.position} was changed since it was written")
-        self.changed.append((recorded.position, leaf(recorded)))
+        self.changed.append(mended(recorded))
+        return self.changed[-1].leaf
 
     def _grow(self) -> None:
         self.tree.extend(self._leaves)

@@ -5,18 +5,19 @@ A copy is made under a name of its own, and gets its real one when it is whole a
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from ..entry import Recorded
 from ..errors import LogForeign, LogMissing, LogUnavailable
 from .driver import SqliteConnection, SqliteError, connect, explain
 from .files import remove
 from .opening import make
 from .reading import LogReader
 from .secrets import check_private, make_private, open_secrets, secrets_path
-from .sqlite import SqliteLog
+from .sqlite import SqliteLog, open_log
 
 _ENDS: Final = (
     *("", "-wal", "-shm", "-journal", ".lock", ".new", ".new-journal"),
@@ -86,16 +87,17 @@ def wait_for_no_disk(log: SqliteLog) -> None:
     log.rework(loosen)
 
 
-def set_leaves(path: Path, leaves: list[tuple[int, bytes]]) -> None:
-    """Let events of a log, by position, have other leaves, and forget all that was folded from them.
+def mend(path: Path, events: Sequence[Recorded]) -> None:
+    """Let events of a log have these leaves and private parts, and forget all that was folded from them.
 
     Raises:
         LogUnavailable: it cannot be written.
     """
+    open_log(path).close()  # brought to this release's layout, which has all of these columns
     _change(
         path,
-        "UPDATE event SET leaf = ? WHERE position = ?",
-        [(leaf, position) for position, leaf in leaves],
+        "UPDATE event SET private = ?, salt = ?, digest = ?, leaf = ? WHERE position = ?",
+        [(event.private, event.salt, event.digest, event.leaf, event.position) for event in events],
         "DELETE FROM snapshot",
     )
 
