@@ -9,7 +9,7 @@ grace     nobody lapses before stations could come back for the grace; every end
 flag      at rest the flag is the socket; every GET says what the log said at its position
 order     each receiver takes the flips of a station in order, none that was not, and none twice for nothing
 reading   a GET after a message is never older than it; no message goes out before its cause is durable
-told      every flip reaches every receiver that asks for it, unless it was parked or skipped, and the last is the flag
+told      every flip reaches every receiver that asks for it, unless it was parked, or its lane of 64 was full just then
 engine    the engine never falls over
 """
 
@@ -18,8 +18,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, Final
 
 from ...engine.entry import Recorded
@@ -40,6 +39,7 @@ from .history import (
     Told,
     Unwritable,
 )
+from .lanes import Lanes
 from .model import Flip, Model
 
 TRUTHS: Final = (
@@ -47,8 +47,6 @@ TRUTHS: Final = (
 )  # fmt: skip
 EPSILON: Final = 1e-4
 """Seconds that are lost where times are written as whole microseconds."""
-LANE: Final = 64
-"""Messages that may wait in a lane (semantics 6, O5)."""
 
 
 class Judge:
@@ -256,16 +254,14 @@ class Judge:
 
     def _told(self) -> Iterator[str]:
         taken = {told.message for told in self.facts(Told) if told.taken}
-        lanes: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        lanes: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         for told in self.facts(Told):
             if told.taken:
-                lanes[told.webhook, told.station].append(told.version)
-        parked: defaultdict[str, set[int]] = defaultdict(set)
+                lanes[told.webhook, told.station].add(told.version)
         outcomes: set[str] = set()
         for row, body in self._rows("delivery.succeeded", "delivery.parked"):
             outcomes.add(body["message"])
             if row.kind == "delivery.parked":
-                parked[body["webhook"]].add(body["position"])
                 if body["attempts"] < self.history.attempts:
                     yield f"position {row.position} gives a message up after {body['attempts']} attempts"
             elif body["message"] not in taken:
@@ -273,22 +269,29 @@ class Judge:
         for told in self.facts(Told):
             if told.accepted and told.message not in outcomes:
                 yield f"{told.webhook} accepted {told.message}, and the log does not say so"
-        for row, body in self._rows("webhook.added"):
-            wanted: defaultdict[str, list[Flip]] = defaultdict(list)
-            for flip in self.flips:
-                if flip.position > row.position and any(fnmatchcase(flip.station, p) for p in body["stations"]):
-                    wanted[flip.station].append(flip)
-            for station, flips in wanted.items():
-                yield from self._lane(
-                    row.subject, station, flips, set(lanes[row.subject, station]), parked[row.subject]
-                )
+        for webhook, owing in self._owing().items():
+            for station, flips in owing.owed.items():
+                got = lanes[webhook, station]
+                missing = [f for f in flips if f.version not in got and (f.position, station) not in owing.excused]
+                if missing:
+                    yield f"{webhook} was never told version {missing[-1].version} of {station}"
 
-    @staticmethod
-    def _lane(webhook: str, station: str, flips: Sequence[Flip], got: set[int], parked: set[int]) -> Iterator[str]:
-        missing = [flip for flip in flips if flip.version not in got and flip.position not in parked]
-        # Skipped ones go in pairs from the middle of a full lane; the newest is never among them.
-        if missing and (len(flips) <= LANE or missing[-1] is flips[-1]):
-            yield f"{webhook} was never told version {missing[-1].version} of {station}"
+    def _owing(self) -> dict[str, Lanes]:
+        """Return what each webhook was owed, by the log's flips and outcomes in their order."""
+        self._final()
+        flips: defaultdict[int, list[Flip]] = defaultdict(list)
+        for flip in self.flips:
+            flips[flip.position].append(flip)
+        owing: dict[str, Lanes] = {}
+        for row, body in zip(self.history.rows, self.bodies, strict=True):
+            if row.kind == "webhook.added":
+                owing[row.subject] = Lanes(body["stations"])
+            elif row.kind in ("delivery.succeeded", "delivery.parked") and body["webhook"] in owing:
+                parked = row.kind == "delivery.parked"
+                owing[body["webhook"]].settle(row.subject, body["position"], parked=parked)
+            for flip, lanes in product(flips[row.position], owing.values()):
+                lanes.owe(flip)
+        return owing
 
     def _rows(self, *kinds: str) -> Iterator[tuple[Recorded, dict[str, Any]]]:
         return ((r, b) for r, b in zip(self.history.rows, self.bodies, strict=True) if r.kind in kinds)
