@@ -121,7 +121,7 @@ async def test_a_handshake_given_up_behind_a_failing_commit_leaves_no_close_with
                 await engine.doorway.admit(arrival("first"), Silent())
 
         nursery.start_soon(first)
-        await trio.to_thread.run_sync(stalled.wait, 10)
+        assert await trio.to_thread.run_sync(stalled.wait, 10)
         with trio.move_on_after(0) as handshake:
             await engine.doorway.admit(arrival("second"), Silent())
         assert handshake.cancelled_caught
@@ -137,7 +137,7 @@ async def test_commits_go_on_while_all_threads_of_the_pool_are_at_other_work(tmp
     pool = trio.to_thread.current_default_thread_limiter()
 
     async def work_at_something() -> None:
-        await trio.to_thread.run_sync(go_on.wait)
+        await trio.to_thread.run_sync(go_on.wait, 60)  # an end, too, should the test fail in between
 
     async with trio.open_nursery() as nursery, open_engine(tmp_path / "fleet.db", projections=[presence]) as engine:
         for _ in range(int(pool.total_tokens)):
