@@ -99,6 +99,8 @@ class _Claims:
     keys: Keys
     vouched: list[Vouched]
     snapshots: list[Snapshot]
+    differing: frozenset[str]
+    """The names of snapshots that do not fit the digest beside them."""
     until: int
 
 
@@ -112,7 +114,8 @@ def verify(log: str, *, files: Sequence[Path], keys: Sequence[VerifyingKey], rep
     jobs = _jobs(log, claims, replay=replay)
     found = run_all(jobs, lambda seen: tell(seen))
     unknown = [check for one in claims.snapshots if (check := _unknown(one)) is not None]
-    checks = sorted([*found.checks, *(unknown if replay else ())], key=_place) + _hold_against(claims, found, path)
+    checks = _with_digests([*found.checks, *(unknown if replay else ())], claims.differing)
+    checks = sorted(checks, key=_place) + _hold_against(claims, found, path)
     return Report(path, claims.log_id, claims.until, checks, found.oddities, _protection(claims.vouched, found.roots))
 
 
@@ -121,8 +124,8 @@ def _claims(log: str, files: Sequence[Path], given: Sequence[VerifyingKey]) -> t
         keys = keys_for(reader.path, given)
         # In this order: what was written later, beside a live daemon, is then no contradiction.
         vouched = checkpoints_of(reader.path, origin_of(reader.log_id), keys, files)
-        snapshots = evidence.snapshots(reader)
-        return reader.path, _Claims(reader.log_id, keys, vouched, snapshots, evidence.ends(reader).last)
+        snapshots, differing = evidence.snapshots(reader)
+        return reader.path, _Claims(reader.log_id, keys, vouched, snapshots, differing, evidence.ends(reader).last)
 
 
 def _jobs(log: str, claims: _Claims, *, replay: bool) -> list[Job]:
@@ -156,6 +159,14 @@ def _unknown(snapshot: Snapshot) -> Check | None:
     if version != snapshot.version:
         return Check(name, "not checked", f"is of version {snapshot.version}; this release makes version {version}")
     return None
+
+
+def _with_digests(checks: Sequence[Check], differing: frozenset[str]) -> list[Check]:
+    """Return the checks, with those of snapshots failed that do not fit the digest beside them."""
+    failed = {check.name for check in checks if check.state == "failed"}
+    wrong = {f"snapshot {name}" for name in differing} - failed
+    detail = "does not fit the digest beside it; a start folds the log instead of using it"
+    return [check for check in checks if check.name not in wrong] + [Check(name, "failed", detail) for name in wrong]
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

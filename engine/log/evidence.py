@@ -117,10 +117,17 @@ def stray_spans(log: LogReader) -> dict[int, Micros]:
     return dict(_fetch(log, query, (), tuple[int, Micros]))
 
 
-def snapshots(log: LogReader) -> list[Snapshot]:
-    """Return all snapshots that a log keeps, by name."""
-    query = "SELECT name, version, position, leaf, state FROM snapshot ORDER BY 1"
-    return list(starmap(Snapshot, _fetch(log, query, (), tuple[str, int, int, bytes, bytes])))
+def snapshots(log: LogReader) -> tuple[list[Snapshot], frozenset[str]]:
+    """Return all snapshots that a log keeps, by name, and the names of those whose digest does not fit their state."""
+    query = f"SELECT {queries.SNAPSHOT}, {'digest' if log.layout > 1 else 'NULL'} FROM snapshot ORDER BY 1"
+    kept: list[Snapshot] = []
+    differing = set[str]()
+    for row in _fetch(log, query, (), tuple[str, int, int, bytes, bytes, bytes | None]):
+        snapshot, digest = Snapshot(*row[:5]), row[5]
+        kept.append(snapshot)
+        if digest is not None and digest != queries.digest_of(snapshot):
+            differing.add(snapshot.name)
+    return kept, frozenset(differing)
 
 
 def planted(log: LogReader) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from hashlib import sha256
 from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -33,6 +34,8 @@ COLUMNS_1: Final = COLUMNS.replace("digest", "x''")
 """The same of a log of layout 1, which nobody could redact."""
 CONCERNS_ALL: Final = "(substr(kind, 1, 8) IN ('gateway.', 'webhook.') OR kind = 'log.restored')"
 """What the index of `plan.CONCERN_ALL` holds; a query that uses it repeats this."""
+SNAPSHOT: Final = "name, version, position, leaf, state"
+"""In the order of `Snapshot`."""
 SPAN: Final = 1_000
 """Positions in a row of the table `span`."""
 
@@ -134,10 +137,21 @@ def attempts_at(fetch: Fetch, message: str) -> list[Attempted]:
     return list(starmap(Attempted, fetch(query, (message,))))
 
 
-def snapshot(fetch: Fetch, name: str) -> Snapshot | None:
-    """Return the newest snapshot of a projection."""
-    rows = fetch("SELECT name, version, position, leaf, state FROM snapshot WHERE name = ?", (name,))
-    return Snapshot(*rows[0]) if rows else None
+def snapshot(fetch: Fetch, layout: int, name: str) -> Snapshot | None:
+    """Return the newest snapshot of a projection; none if its state is not what was kept, or nothing tells."""
+    if layout < 2:
+        return None
+    rows = fetch(f"SELECT {SNAPSHOT}, digest FROM snapshot WHERE name = ?", (name,))
+    if not rows:
+        return None
+    *columns, digest = rows[0]
+    kept = Snapshot(*columns)
+    return kept if digest == digest_of(kept) else None
+
+
+def digest_of(snapshot: Snapshot) -> bytes:
+    """Return what is kept beside a snapshot, so that a state of which a byte was changed is not taken for it."""
+    return sha256(snapshot.state).digest()
 
 
 class Reads(ABC):
@@ -173,4 +187,4 @@ class Reads(ABC):
         return attempts_at(self.fetch, message)
 
     def snapshot(self, name: str) -> Snapshot | None:
-        return snapshot(self.fetch, name)
+        return snapshot(self.fetch, self.layout, name)

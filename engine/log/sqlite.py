@@ -212,8 +212,8 @@ class SqliteLog(queries.Reads):
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
-                "INSERT OR REPLACE INTO snapshot (name, version, position, leaf, state) VALUES (?, ?, ?, ?, ?)",
-                [astuple(snapshot) for snapshot in snapshots],
+                f"INSERT OR REPLACE INTO snapshot ({queries.SNAPSHOT}, digest) VALUES (?, ?, ?, ?, ?, ?)",
+                [(*astuple(snapshot), queries.digest_of(snapshot)) for snapshot in snapshots],
             )
             self._prune(connection)
             connection.execute("COMMIT")

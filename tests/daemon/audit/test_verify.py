@@ -239,6 +239,17 @@ def test_a_snapshot_that_does_not_follow_from_the_events_is_found(path: Path, na
     ]
 
 
+def test_a_snapshot_that_does_not_fit_its_digest_is_found(path: Path) -> None:
+    with closing(open_log(path)) as log:
+        append_all(log, visits(4))
+        keep_snapshots(log)
+    tamper(path, "UPDATE snapshot SET digest = zeroblob(32) WHERE name = 'presence'")
+
+    for replay in (True, False):
+        failed = audit(path, replay=replay).failed
+        assert [(check.name, check.position) for check in failed] == [("snapshot presence", None)]
+
+
 def test_a_snapshot_of_another_version_or_projection_is_said_and_no_failure(path: Path) -> None:
     with closing(open_log(path)) as log:
         append_all(log, visits(4))

@@ -16,7 +16,8 @@ from stationkeeper.engine.errors import (
     LogDamaged,
     LogUnavailable,
 )
-from stationkeeper.engine.events import GatewayStopped
+from stationkeeper.engine.events import GatewayStopped, StationRegistered
+from stationkeeper.engine.fold import Fold
 from stationkeeper.engine.log.driver import (
     APPLICATION_ID,
     LAYOUT,
@@ -26,7 +27,9 @@ from stationkeeper.engine.log.driver import (
     warn_of_wal_reset,
 )
 from stationkeeper.engine.log.sqlite import SqliteLog, open_log
+from stationkeeper.engine.snapshots import fold_of, take
 from stationkeeper.engine.testing.logs import some_entry
+from stationkeeper.projections import registry
 
 Unprivileged = Callable[[], AbstractContextManager[None]]
 
@@ -291,3 +294,26 @@ def test_a_library_with_the_wal_reset_bug_is_named(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize("version", [(3, 51, 3), (3, 53, 0), (3, 50, 7), (3, 44, 6)])
 def test_a_library_without_that_bug_is_not(version: tuple[int, ...]) -> None:
     assert not warn_of_wal_reset(version)
+
+
+# --- snapshots -----------------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_whose_state_was_changed_is_not_used(log: SqliteLog, path: Path) -> None:
+    for station in ("CP-1", "CP-2"):
+        log.append([some_entry(station, StationRegistered(), subject=station)])
+    fold = Fold([registry])
+    for recorded in log.read():
+        fold.advance(recorded)
+    log.keep_snapshots(take(fold))
+    log.close()
+
+    log = open_log(path)
+    assert fold_of(log, [registry]).position == 2
+    log.close()
+
+    ask(path, "UPDATE snapshot SET state = CAST(replace(CAST(state AS TEXT), 'CP-2', 'CP-9') AS BLOB)")
+    log = open_log(path)
+    assert log.snapshot("registry") is None
+    assert fold_of(log, [registry]).position == 0
+    log.close()
