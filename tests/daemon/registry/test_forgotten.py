@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 
 from stationkeeper.daemon.registry.forgotten import find_forgotten
 from stationkeeper.engine.codec import seal
@@ -15,10 +14,12 @@ from stationkeeper.projections.bodies import OFFLINE, message_id
 MESSAGE = message_id("wh_1", "e1", OFFLINE, "CP-7")
 
 
-def outcome(kind: type[DeliverySucceeded] | type[DeliveryParked], *, round: int = 0, message: str = MESSAGE) -> Event:
+def outcome(
+    kind: type[DeliverySucceeded] | type[DeliveryParked], *, round: int = 0, message: str = MESSAGE, position: int = 1
+) -> Event:
     more = {"reason": "tired"} if kind is DeliveryParked else {}
     return kind(
-        message=message, webhook="wh_1", position=1, round=round, attempts=1, status=200, attempted_at=0, latency=0.1,
+        message=message, webhook="wh_1", position=position, round=round, attempts=1, status=200, attempted_at=0, latency=0.1,
         **more,
     )  # fmt: skip
 
@@ -64,7 +65,7 @@ def test_it_is_found_beside_a_restore(before: int, after: int) -> None:
     log.append([seal(StationRegistered(), id="e1", at=1, subject="CP-7")])
     cause = len(list(log.read()))
     restored(after)
-    told = evolve(outcome(DeliverySucceeded, message=message), position=cause)
+    told = outcome(DeliverySucceeded, message=message, position=cause)
     log.append([seal(told, id="o1", at=1, subject="CP-7")])
 
     assert find_forgotten(log, message) == Owed(message, "wh_1", "CP-7", OFFLINE, cause, 0, "delivered")
