@@ -19,6 +19,7 @@ from ..engine.events import (
     DeliverySucceeded,
     Event,
     GatewayStarted,
+    LogRestored,
     Micros,
     StationSettled,
     WebhookDisabled,
@@ -200,8 +201,16 @@ def _follow_webhook(outbox: Outbox, recorded: Recorded, event: Event, below: Bel
     return owed
 
 
+def _restored(outbox: Outbox, recorded: Recorded, event: LogRestored, below: Below) -> Sequence[Owed]:
+    """Tell everybody the state of each station anew (ADR 18): what they were told of the lost tail is true no more."""
+    owed: list[Owed] = []
+    for box in outbox.boxes.values():
+        owed += _tell_all(box, recorded, below)
+    return owed
+
+
 def _tell_all(box: Box, recorded: Recorded, below: Below) -> Iterator[Owed]:
-    """Derive a new subscriber's first picture: the state of each station that was ever let in (O10)."""
+    """Derive the state of each station that was ever let in, as a new subscriber's first picture (O10)."""
     for _, station in sorted(below.state(presence).items()):
         type = ONLINE if station.online else OFFLINE
         if box.webhook.asks_for(type) and box.webhook.covers(station.id):
@@ -255,6 +264,7 @@ def _recovered(outbox: Outbox, recorded: Recorded, event: WebhookRecovered, belo
 _FOLDS: Final[dict[str, Callable[[Outbox, Recorded, Any, Below], Sequence[Owed]]]] = {
     **dict.fromkeys(presence.kinds, _tell_flips),
     GatewayStarted.kind: _started,
+    LogRestored.kind: _restored,
     StationSettled.kind: _tell_settled,
     **dict.fromkeys(webhooks.kinds, _follow_webhook),
     WebhookDisabled.kind: _tell_disabled,

@@ -568,7 +568,7 @@ def test_o12_what_a_restored_log_owed_before_keeps_its_id() -> None:
     owed = story.changes[-1]
     story.restored()
 
-    assert story.lane() == [owed]
+    assert story.lane()[0] == owed
     assert owed.id == message_id("w1", "r1-1:opened", ONLINE, "CP")
 
 
@@ -771,3 +771,27 @@ def test_the_outbox_follows_the_webhooks(history: list[Recorded]) -> None:
 
     if not state.upgrade_needed:
         assert {webhook: state.boxes[webhook].webhook for webhook in state.boxes} == dict(known)
+
+
+def test_a_restore_tells_each_subscriber_the_state_of_each_station_anew() -> None:
+    story = Story()
+    story.subscribed("all")
+    story.subscribed("offline-only", events=(OFFLINE,), stations=("a*",))
+    story.registered("never")
+    for station in ("a-on", "a-off", "b-off"):
+        story.up(station)
+    story.down("a-off")
+    story.down("b-off")
+    before = {message.id for message in story.changes}
+    restored = story.restored()
+
+    told = [message for message in story.changes if message.position == restored.position]
+    assert [(message.webhook, message.subject, message.type) for message in told] == [
+        ("all", "a-off", OFFLINE),
+        ("all", "a-on", ONLINE),
+        ("all", "b-off", OFFLINE),
+        ("offline-only", "a-off", OFFLINE),
+    ]
+    assert before.isdisjoint(message.id for message in told)
+    versions = {message.subject: story.body(message)["data"]["version"] for message in told}
+    assert versions == {"a-on": 2**20 + 1, "a-off": 2**20 + 2, "b-off": 2**20 + 2}
