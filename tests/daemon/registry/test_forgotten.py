@@ -19,8 +19,8 @@ def outcome(
 ) -> Event:
     more = {"reason": "tired"} if kind is DeliveryParked else {}
     return kind(
-        message=message, webhook="wh_1", position=position, round=round, attempts=1, status=200, attempted_at=0, latency=0.1,
-        **more,
+        message=message, webhook="wh_1", position=position, round=round, attempts=1, status=200, attempted_at=0,
+        latency=0.1, **more,
     )  # fmt: skip
 
 
