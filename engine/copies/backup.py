@@ -13,7 +13,7 @@ from ..ledger.checkpoint import origin_of
 from ..ledger.keeper import vouched
 from ..log.copying import copy_log, copy_secrets, remove_log
 from ..log.driver import wal_of
-from ..log.files import check_place, publish, sync_file
+from ..log.files import check_place, publish, remove, sync_file
 from ..log.lock import WriterLock
 from ..log.reading import open_reader
 from ..log.secrets import secrets_path
@@ -41,14 +41,16 @@ def back_up(log: Path, file: Path, *, with_secrets: bool = False, progress: Prog
         LogMissing: there is no such log, or no secrets beside it.
         LogError: it cannot be read, or the copy not written.
     """
-    check_free(file)
+    copy = file.with_name(file.name + ".copying")
+    check_free(file, left=copy)
     with closing(open_reader(log)) as reader:
         # Before the copy is made, so that the copy holds all that the checkpoint speaks of.
         note, keys = outside.read_note(log), outside.read_keys(log)
         known = None if note is None else vouched(log, note, origin_of(reader.log_id))
-        copy = file.with_name(file.name + ".copying")
         lock = WriterLock(copy)
         try:
+            check_free(file, left=copy)  # again, for another backup may have ended meanwhile
+            sweep(file, left=copy)
             copy_log(reader, copy)
             with closing(open_reader(copy)) as copied:
                 position = copied.position
@@ -65,20 +67,38 @@ def back_up(log: Path, file: Path, *, with_secrets: bool = False, progress: Prog
             publish(copy, file)
         finally:
             try:
-                remove_log(copy)
+                sweep(file, left=copy)
             finally:
                 lock.release()
     return Backup(position, 0 if known is None else known.size)
 
 
-def check_free(file: Path) -> None:
+def check_free(file: Path, *, left: Path) -> None:
     """Check that a new log can be put at a place, and would not take up what stands there.
+
+    Where one that was made before, under the name *left*, was cut off, its checkpoint and keys do not count: `sweep`.
 
     Raises:
         LogForeign: something stands there; it is left as it is.
         LogMissing: its folder does not exist.
     """
     check_place(file)
-    for taken in (file, wal_of(file), secrets_path(file)):
+    ledger = () if left.exists() else (outside.checkpoint_path(file), outside.keys_path(file))
+    for taken in (file, wal_of(file), secrets_path(file), *ledger):
         if taken.exists():
             raise LogForeign(f"{taken} is there already; name another place, or move it away")
+
+
+def sweep(file: Path, *, left: Path) -> None:
+    """Remove what is left of a log that was made under the name *left*, to be put at a place where none is yet.
+
+    Its secrets stay, if they have their name already: somebody may need them. The lock on *left* is held.
+
+    Raises:
+        LogUnavailable: something cannot be removed; the next try will.
+    """
+    if left.exists() and not file.exists():
+        for beside in (outside.checkpoint_path(file), outside.keys_path(file)):
+            remove(beside)
+            remove(beside.with_name(beside.name + ".new"))
+    remove_log(left)

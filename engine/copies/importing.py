@@ -14,13 +14,13 @@ from ..ledger import outside
 from ..ledger.checkpoint import Checkpoint, origin_of
 from ..ledger.note import VerifyingKey, signer_of
 from ..ledger.tree import Tree
-from ..log.copying import make_log, remove_log, wait_for_no_disk
+from ..log.copying import make_log, wait_for_no_disk
 from ..log.files import publish, share_like
 from ..log.lock import WriterLock
 from ..log.reading import open_reader
 from ..log.sqlite import SqliteLog, open_log
 from . import lines
-from .backup import check_free
+from .backup import check_free, sweep
 from .witness import Progress, no_progress
 
 _BATCH: Final = 1_000
@@ -36,11 +36,12 @@ def import_log(file: Path, log: Path, *, progress: Progress = no_progress) -> in
         LogForeign: something stands at the new log's place, or the file is something else.
         LogError: the log cannot be made.
     """
-    check_free(log)
-    lock = WriterLock(log)
     new = log.with_name(log.name + ".importing")
+    check_free(log, left=new)
+    lock = WriterLock(log)
     try:
-        remove_log(new)
+        check_free(log, left=new)
+        sweep(log, left=new)
         foot, keys = unpack(file, new, progress=progress)
         if keys:
             outside.write_keys(log, keys)
@@ -49,7 +50,7 @@ def import_log(file: Path, log: Path, *, progress: Progress = no_progress) -> in
         publish(new, log)
     finally:
         try:
-            remove_log(new)
+            sweep(log, left=new)
         finally:
             lock.release()
     return foot.size

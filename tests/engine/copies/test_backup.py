@@ -19,6 +19,7 @@ from stationkeeper.engine.errors import (
     LogDamaged,
     LogError,
     LogForeign,
+    LogLocked,
     LogMissing,
     LogUnavailable,
     SecretsExposed,
@@ -26,6 +27,7 @@ from stationkeeper.engine.errors import (
 from stationkeeper.engine.ledger import outside
 from stationkeeper.engine.ledger.checkpoint import Checkpoint
 from stationkeeper.engine.ledger.keeper import open_ledger
+from stationkeeper.engine.log.lock import WriterLock
 from stationkeeper.engine.log.reading import LogReader
 from stationkeeper.engine.log.secrets import MemorySecrets, open_secrets, secrets_path
 from stationkeeper.engine.log.sqlite import open_log
@@ -107,7 +109,7 @@ def test_the_secrets_come_along_held_and_for_the_owner_alone(log: Path, copy: Pa
         assert not kept.held
 
 
-@pytest.mark.parametrize("taken", ["copy.db", "copy.db-wal", "copy.db.secrets"])
+@pytest.mark.parametrize("taken", ["copy.db", "copy.db-wal", "copy.db.secrets", "copy.db.checkpoint", "copy.db.vkey"])
 def test_what_stands_there_is_not_written_over(log: Path, copy: Path, taken: str) -> None:
     make(log)
     copy.with_name(taken).write_bytes(b"precious")
@@ -183,15 +185,48 @@ def test_a_disk_that_fails_at_the_end_leaves_nothing_half_there(
 ) -> None:
     make(log)
 
-    def fail(file: Path) -> None:
+    def fail(*_: object) -> None:
         raise LogUnavailable("no")
 
-    with monkeypatch.context() as broken:
-        broken.setattr("stationkeeper.engine.copies.backup.sync_file", fail)
-        with pytest.raises(LogUnavailable):
-            back_up(log, copy)
-    assert files(copy.parent) == {}
+    for step in ("sync_file", "outside.write_note"):
+        with monkeypatch.context() as broken:
+            broken.setattr(f"stationkeeper.engine.copies.backup.{step}", fail)
+            with pytest.raises(LogUnavailable):
+                back_up(log, copy)
+        assert files(copy.parent) == {}
     assert back_up(log, copy).position == 10
+
+
+@pytest.mark.parametrize("with_secrets", [False, True])
+def test_what_a_killed_backup_left_is_swept_by_the_next_one_to_its_place(
+    log: Path, copy: Path, with_secrets: bool
+) -> None:
+    make(log)
+    back_up(log, copy, with_secrets=True)
+    secrets_path(copy).rename(copy.with_name("copy.db.copying.secrets"))
+    copy.rename(copy.with_name("copy.db.copying"))
+    for end in (".checkpoint", ".checkpoint.new", ".vkey"):
+        copy.with_name(copy.name + end).write_bytes(b"left")
+
+    back_up(log, copy, with_secrets=with_secrets)
+
+    secrets = ["copy.db.secrets"] if with_secrets else []
+    assert sorted(files(copy.parent)) == ["copy.db", "copy.db.checkpoint", *secrets, "copy.db.vkey"]
+    assert checkpoint_of(copy) == checkpoint_of(log)
+
+
+def test_a_backup_that_another_process_is_making_is_left_alone(log: Path, copy: Path) -> None:
+    make(log)
+    left = copy.with_name("copy.db.copying")
+    left.write_bytes(b"half")
+    outside.checkpoint_path(copy).write_bytes(b"a note")
+    lock = WriterLock(left)
+    try:
+        with pytest.raises(LogLocked):
+            back_up(log, copy)
+    finally:
+        lock.release()
+    assert files(copy.parent) == {left.name: b"half", "copy.db.checkpoint": b"a note"}
 
 
 def test_nobody_may_read_a_copy_who_may_not_read_the_log(log: Path, copy: Path) -> None:

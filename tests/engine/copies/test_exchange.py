@@ -181,6 +181,14 @@ def test_nothing_that_is_there_is_written_over(log: Path, text: Path, tmp_path: 
     with pytest.raises(LogForeign, match=r"gone\.db\.secrets is there already"):
         import_log(text, tmp_path / "gone.db")
     (tmp_path / "gone.db.secrets").unlink()
+    (tmp_path / "gone.db.checkpoint").write_bytes(b"a note")
+    with pytest.raises(LogForeign, match=r"gone\.db\.checkpoint is there already"):
+        import_log(text, tmp_path / "gone.db")
+    (tmp_path / "gone.db.importing").write_bytes(b"an import that was killed")
+    assert import_log(text, tmp_path / "gone.db") == import_log(text, tmp_path / "again.db")
+    assert events_of(tmp_path / "gone.db") == events_of(log)
+    for file in [*tmp_path.glob("gone.db*"), *tmp_path.glob("again.db*")]:
+        file.unlink()
     lock = WriterLock(tmp_path / "busy.db")
     with pytest.raises(LogLocked):
         import_log(text, tmp_path / "busy.db")
