@@ -27,7 +27,7 @@ from ..errors import LogContradicted, LogError, LogForeign, LogUnavailable
 from ..events import LogRestored
 from ..ledger import outside
 from ..ledger.checkpoint import Checkpoint, origin_of
-from ..ledger.keeper import signing_key, vouched
+from ..ledger.keeper import known_checkpoint, signing_key, vouched
 from ..ledger.note import SigningKey, VerifyingKey
 from ..ledger.tree import Tree
 from ..log.copying import copy_log, copy_secrets, mend, remove_log
@@ -48,7 +48,7 @@ class Restored(msgspec.Struct, frozen=True):
     position: int
     """Of the `log.restored`, which is the log's newest event."""
     lost: int
-    """How many events a checkpoint knows of that the copy did not hold."""
+    """How many events a checkpoint that stood here, and was signed, knows of that the copy did not hold."""
     changed: list[int]
     """Positions of events that are not what was written, and stand now as they are; private bytes of which nobody
     can say whether they were written are blanked."""
@@ -98,9 +98,9 @@ class _Restore:
         try:
             log_id, tree = self._copy(progress)
             origin, position = origin_of(log_id), tree.size
-            known = _claimed(self.log, origin)
-            tree.extend(self._append(known or Checkpoint(origin, position, tree.root())))
             key = self._signing_key(log_id)
+            known = _known(self.log, origin, key)
+            tree.extend(self._append(known or Checkpoint(origin, position, tree.root())))
             if self.log.exists():
                 share_like(self.new, self.log)
         except BaseException:
@@ -276,14 +276,12 @@ class _Restore:
             self.aside.append(to)
 
 
-def _claimed(log: Path, origin: str) -> Checkpoint | None:
-    """Return what the newest checkpoint beside a log says of it, whoever signed it; none if it says nothing."""
-    note = outside.read_note(log)
+def _known(log: Path, origin: str, key: SigningKey | None) -> Checkpoint | None:
+    """Return the newest checkpoint beside a log; none if there is none, or no key of the log vouches for it."""
     try:
-        checkpoint = None if note is None else Checkpoint.parse(note)
-    except ValueError:
+        return known_checkpoint(log, origin, key)
+    except LogContradicted:
         return None
-    return checkpoint if checkpoint is not None and checkpoint.origin == origin else None
 
 
 def _times_restored(log: LogReader | SqliteLog) -> int:

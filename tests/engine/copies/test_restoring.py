@@ -16,7 +16,6 @@ from stationkeeper.engine.copies.backup import back_up
 from stationkeeper.engine.copies.exporting import export
 from stationkeeper.engine.copies.importing import import_log
 from stationkeeper.engine.copies.restoring import restore
-from stationkeeper.engine.entry import NO_PRIVATE, is_genuine, leaf
 from stationkeeper.engine.errors import LogContradicted, LogDamaged, LogForeign, LogLocked, LogMissing, LogUnavailable
 from stationkeeper.engine.events import LogRestored
 from stationkeeper.engine.ledger import outside
@@ -24,7 +23,6 @@ from stationkeeper.engine.ledger.checkpoint import Checkpoint
 from stationkeeper.engine.log.files import pending_restore
 from stationkeeper.engine.log.secrets import SecretsFile, secrets_path
 from stationkeeper.engine.log.sqlite import open_log
-from stationkeeper.engine.testing.logs import some_entry
 from stationkeeper.projections import outbox, presence
 
 
@@ -138,6 +136,19 @@ def test_a_checkpoint_that_nobody_signed_is_set_aside(log: Path) -> None:
     assert last_word(log).checkpoint_size == 10
     assert b"nonsense" in [path.read_bytes() for path in done.aside]
     check_good(log)
+
+
+@pytest.mark.parametrize("with_secrets", [False, True])
+def test_nothing_that_nobody_signed_is_said_of_what_was_lost(log: Path, with_secrets: bool) -> None:
+    make(log)
+    if not with_secrets:
+        secrets_path(log).unlink()
+    lines = outside.checkpoint_path(log).read_text().split("\n")
+    outside.checkpoint_path(log).write_text("\n".join([lines[0], "9" * 30, *lines[2:]]))
+
+    done = restore(log, log)
+
+    assert (done.lost, last_word(log).checkpoint_size) == (0, 10)
 
 
 def test_keys_that_cannot_be_read_are_set_aside(log: Path) -> None:
@@ -261,48 +272,6 @@ def test_who_was_told_of_before_the_loss_is_told_a_higher_version_after_it(log: 
 
     assert told == {"old": 1, "new": 2}
     assert {id: station.version for id, station in fleet.items()} == {"old": 1 + 2**20, "new": 1 + 2**20}
-
-
-DOUBTFUL = {
-    "no salt": "private = x'41', salt = x''",
-    "a salt alone": "private = x''",
-    "a short salt": "salt = x'41'",
-    "private beside a digest": "digest = randomblob(32)",
-    "a digest of nothing": f"private = x'', salt = x'', digest = x'{NO_PRIVATE.hex()}'",
-}
-
-
-@pytest.mark.parametrize("change", DOUBTFUL.values(), ids=list(DOUBTFUL))
-@pytest.mark.parametrize("covered", [False, True])
-def test_private_bytes_in_doubt_are_refused_until_a_restore_blanks_them(log: Path, change: str, covered: bool) -> None:
-    make(log)
-    tamper(log, f"UPDATE event SET {change} WHERE position = 3")
-    if covered:
-        event = events_of(log)[2]
-        tamper(log, f"UPDATE event SET leaf = x'{leaf(event).hex()}' WHERE position = 3")
-    assert not is_genuine(events_of(log)[2])
-    with pytest.raises(LogContradicted), writing(log):
-        pass
-
-    assert restore(log, log).changed == [3]
-
-    check_good(log)
-    assert is_genuine(events_of(log)[2])
-    assert (events_of(log)[2].private, events_of(log)[2].salt) == (b"", b"")
-    assert restore(log, log).changed == []
-
-
-def test_private_bytes_beside_none_are_blanked_under_the_same_leaf(log: Path) -> None:
-    with writing(log) as (writer, _, ledger):
-        append(writer, ledger, [some_entry("e1"), some_entry("e2")])
-    wanted = [event.leaf for event in events_of(log)]
-    tamper(log, "UPDATE event SET private = x'414141' WHERE position = 2")
-
-    assert restore(log, log).changed == [2]
-
-    assert [event.leaf for event in events_of(log)[:2]] == wanted
-    assert events_of(log)[1].private == b""
-    check_good(log)
 
 
 @pytest.mark.parametrize("with_secrets", [False, True])
