@@ -15,7 +15,7 @@ from attrs import Factory, define, frozen
 from ..engine.clock import rfc3339
 from ..engine.codec import decode
 from ..engine.entry import Recorded
-from ..engine.events import DeliveryParked, DeliverySucceeded, Micros
+from ..engine.events import DeliveryParked, DeliverySucceeded, HandshakeRefused, Micros
 from ..engine.fold import Fold
 from ..engine.log import Log
 from ..engine.log.stations import life_of
@@ -32,6 +32,9 @@ _NOTES: Final = {
     ("on", "held"): "the flag stays for now",
 }
 """What a change of state means that is no flip: the states before and after it."""
+REFUSED_WITHIN: Final = 7 * 24 * 3600 * 1_000_000
+"""Microseconds before the newest event in which refused handshakes are looked for: a station that is turned away now
+was turned away lately, and all of a long log would take long to search."""
 MOMENTS: Final = 20
 """Events shown unless more are asked for."""
 
@@ -97,6 +100,8 @@ class Why:
     """Oldest first, the newest ones of all."""
     earlier: int
     """How many moments there were before these."""
+    refused: str
+    """How often somebody of its id was turned away of late, and why the last time; empty if nobody was."""
 
 
 def explain(log: Log, station: str, *, until: int | None = None, most: int = MOMENTS) -> Why:
@@ -121,6 +126,7 @@ def explain(log: Log, station: str, *, until: int | None = None, most: int = MOM
         answer=_answer(story.fold, station),
         moments=list(story.moments),
         earlier=story.count - len(story.moments),
+        refused=_refused(log, station, until),
     )
 
 
@@ -129,6 +135,7 @@ def as_json(why: Why) -> dict[str, Any]:
     return {
         "position": why.position,
         "answer": why.answer,
+        "refused": why.refused,
         "chargestation": why.station,
         "earlier": why.earlier,
         "moments": [
@@ -271,6 +278,21 @@ def _add_failures(message: Message, log: Log) -> None:
             )
             message.attempts.append(attempt)
     message.attempts.sort(key=lambda attempt: (attempt.round, attempt.number))
+
+
+def _refused(log: Log, station: str, until: int) -> str:
+    newest = next(iter(log.read(until - 1, until=until)), None) if until else None
+    after = 0 if newest is None else log.position_at(newest.at - REFUSED_WITHIN)
+    count, last = 0, None
+    for recorded in log.read(after, until=until, kinds={HandshakeRefused.kind}):
+        event = decode(recorded)
+        if isinstance(event, HandshakeRefused) and event.claimed == station:
+            count, last = count + event.count, event
+    if last is None:
+        return ""
+    times = "once" if count == 1 else f"{count} times"
+    why = last.hint or last.reason
+    return f"It was turned away {times} in the last days, most lately at {clock(last.last_at)}: {why}."
 
 
 def _answer(fold: Fold, id: str) -> str:

@@ -20,6 +20,8 @@ from ..engine.events import (
     GatewayLost,
     GatewayStarted,
     GatewayStopped,
+    HandshakeRefused,
+    LogRestored,
     Micros,
     StationRecord,
     StationRegistered,
@@ -116,6 +118,9 @@ def _tell(event: Event) -> str:
             return "Registered" if isinstance(event, StationRegistered) else "Registration changed"
         case StationRemoved():
             return "Removed from the registry"
+        case HandshakeRefused():
+            times = "" if event.count == 1 else f" {event.count} times"
+            return f"Turned away{times} ({event.reason}): {event.hint or event.status}"
         case StationSettled():
             return f"Still offline after {duration(event.settling)}"
         case _:
@@ -132,6 +137,8 @@ def _tell_of_gateways(event: Event) -> str:
             return "Our gateway was lost; the flag stays until it returns"
         case GatewayLapsed():
             return f"The time to come back ({duration(event.grace)}) was over"
+        case LogRestored():
+            return "The log was restored from a copy, and every version stepped far forward"
         case _:
             return ""
 

@@ -154,7 +154,8 @@ def _moments(kind: str) -> frozenset[str]:
     """
     if kind not in KINDS:
         return frozenset()
-    return frozenset(name for name, type in get_annotations(KINDS[kind]).items() if type.startswith("Micros"))
+    fields = [field for cls in KINDS[kind].__mro__ for field in get_annotations(cls).items()]
+    return frozenset(name for name, type in fields if str(type).startswith("Micros"))
 
 
 def _short(value: object) -> str:

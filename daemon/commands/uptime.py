@@ -193,6 +193,9 @@ def _print_picture(picture: Picture, shown: Sequence[Uptime]) -> None:
 
 def _judge(shown: Sequence[Uptime], bar: Decimal) -> int:
     """Return the exit code, and name who is below the bar."""
+    if not shown:
+        click.echo(f"no station is known in that time, so none reached {bar} %; check --from and --to", err=True)
+        return FAILED
     below = [uptime for uptime in shown if uptime.below(bar)]
     if not below:
         return 0

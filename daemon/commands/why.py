@@ -37,6 +37,8 @@ def why(log: str, station: str, at: str | None, last: int, form: str) -> None:
 
 def _print(why: Why) -> None:
     click.echo(visible(why.answer))
+    if why.refused:
+        click.echo(visible(why.refused))
     click.echo(f"Version {why.station['version']}, as of position {why.position}.")
     click.echo()
     if why.earlier:

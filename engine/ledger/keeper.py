@@ -7,6 +7,7 @@ never written before the commit that it speaks of. Anything else is a cut tail, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_bytes
@@ -21,6 +22,8 @@ from . import outside
 from .checkpoint import Checkpoint, origin_of
 from .note import SigningKey, VerifyingKey, signer_of
 from .tree import Tree
+
+_LOG: Final = logging.getLogger(__name__)
 
 SNAPSHOT: Final = "ledger"
 VERSION: Final = 1
@@ -86,6 +89,7 @@ def open_ledger(log: Log, path: Path, log_id: str, secrets: Secrets) -> Ledger:
         LogContradicted: it does not agree; the message says where, and what to do.
         LogUnavailable: a file beside the log cannot be read or written.
     """
+    signed_before = secrets.get(_KEY) is not None
     key = signing_key(path, origin_of(log_id), secrets)
     known = known_checkpoint(path, origin_of(log_id), key)
     if known is not None and known.size > log.position:
@@ -108,6 +112,12 @@ def open_ledger(log: Log, path: Path, log_id: str, secrets: Secrets) -> Ledger:
     _compare(path, tree, known)
     ledger = Ledger(path, tree, newest, key, -1 if known is None else known.size)
     if known is None and key is not None:
+        if signed_before and log.position:
+            _LOG.warning(
+                "%s is gone, so nobody here can tell whether this log was cut or rolled back; if nobody removed it on "
+                "purpose, verify the log with a checkpoint that was kept elsewhere",
+                outside.checkpoint_path(path),
+            )
         # At once, so that keys without a checkpoint tell that somebody has removed it.
         ledger.protect(*ledger.note())
     return ledger

@@ -13,7 +13,7 @@ from strategies import legal_histories
 
 from stationkeeper.daemon.why import as_json, explain
 from stationkeeper.engine.entry import Entry, Recorded
-from stationkeeper.engine.events import WebhookAdded
+from stationkeeper.engine.events import HandshakeRefused, WebhookAdded
 from stationkeeper.engine.fold import Fold
 from stationkeeper.engine.log import Attempted
 from stationkeeper.engine.log.memory import MemoryLog
@@ -162,3 +162,23 @@ async def test_the_api_says_the_same(tmp_path: Path) -> None:
     assert now == expected
     assert (then["position"], then["chargestation"]["online"]) == (opened, True)
     assert unknown.status == 404
+
+
+def test_who_was_turned_away_of_late_is_told_with_what_helps() -> None:
+    history = a_bad_day()
+    for at in (1, 2):
+        refused = HandshakeRefused(
+            claimed="CP-7", reason="wrong_credentials", status=401, hint="the password is not the registered one",
+            count=at, first_at=START, last_at=START + at * 1_000_000,
+        )  # fmt: skip
+        history.add(refused)
+    history.add(HandshakeRefused(claimed="CP-9", reason="unknown_station", status=404, first_at=START, last_at=START))
+    log = logged(list(history))
+
+    assert explain(log, "CP-7").refused == (
+        "It was turned away 3 times in the last days, most lately at 2025-11-24 16:00:02 UTC: "
+        "the password is not the registered one."
+    )
+    assert explain(log, "CP-8").refused == ""
+    late = history.add(WebhookAdded(url="https://late.example/", secrets=("s",)), "late", at=START + 9 * 86_400_000_000)
+    assert explain(logged([*history]), "CP-7", until=late.position).refused == ""

@@ -272,3 +272,11 @@ def test_the_picture_of_the_page_is_as_the_command_draws_it(call: Call) -> None:
     drawn = call("uptime", "x.db", "--format", "svg").out
 
     assert (DOCS / "pictures/uptime.svg").read_text() == drawn, "draw it again, as the page says"
+
+
+@pytest.mark.usefixtures("log")
+def test_a_time_that_nobody_knows_reaches_no_bar(call: Call) -> None:
+    nothing = call("uptime", "x.db", "--from", "2020-01-01", "--to", "2020-01-02", "--at-least", "99")
+
+    assert nothing.code == 1
+    assert "no station is known in that time" in nothing.err

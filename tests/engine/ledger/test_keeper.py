@@ -311,3 +311,13 @@ def test_a_log_has_a_checkpoint_as_soon_as_it_has_a_key(path: Path) -> None:
     log, ledger = open_with_secrets(path)
     log.close()
     assert (ledger.protected, size_outside(path)) == (3, 3)
+
+
+def test_a_checkpoint_that_was_removed_is_missed_aloud(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    protected(path, 3)
+    assert caplog.records == []
+    outside.checkpoint_path(path).unlink()
+
+    open_with_secrets(path)[0].close()
+    (said,) = caplog.messages
+    assert "fleet.db.checkpoint is gone" in said
