@@ -58,7 +58,7 @@ def message_id(webhook: str, event: str, type: str, station: str, base: int = 0)
     """Name a message, by the webhook, the id of the event that caused it, its type and its station (O12).
 
     *base*: the fleet's base version as of that event, above 0 after a restore. Ids of events may be computed, like
-    `<run>:lapsed`, so what the lost log has told may come again with another body: under another id (ADR 0017).
+    `<run>:lapsed`, so what the lost log has told may come again with another body: under another id (ADR 0016).
     """
     cause, of = event.encode(), station.encode()
     restored = _framed(str(base)) if base else b""

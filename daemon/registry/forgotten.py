@@ -2,7 +2,7 @@
 
 The state of the projection remembers the newest settled messages of a webhook; an older one can be asked for by its
 id. Its outcomes name the webhook and the cause; its type is found by computing the id again, which is a function of
-the cause, the type and the station (semantics 6, O12), and of the restores before the cause (ADR 0017).
+the cause, the type and the station (semantics 6, O12), and of the restores before the cause (ADR 0016).
 """
 
 from __future__ import annotations

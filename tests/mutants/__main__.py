@@ -1,7 +1,7 @@
 """Change the modules that matter in every small way, one at a time, and see whether a test notices: `make mutants`.
 
 What is tried is a copy of the checkout as it is now, so that one may go on editing. Why not one of the tools that
-there are: docs/adr/0016-our-own-mutants.md.
+there are: docs/adr/0015-our-own-mutants.md.
 """
 
 from __future__ import annotations

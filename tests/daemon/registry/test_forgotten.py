@@ -53,7 +53,7 @@ def test_another_is_not_found(message: str) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (2, 1)])
 def test_it_is_found_beside_a_restore(before: int, after: int) -> None:
-    """The restores up to the cause are in its id; those after it are not (ADR 0017)."""
+    """The restores up to the cause are in its id; those after it are not (ADR 0016)."""
     message = message_id("wh_1", "e1", OFFLINE, "CP-7", before * 2**20)
     log = MemoryLog()
 
