@@ -32,6 +32,8 @@ def prove_event(log: str, position: int, checkpoint: Path | None, keys: Sequence
     """
     with closing(open_reader(log)) as reader:
         vouched, present = _newest(reader, checkpoint, keys)
+        if position > (last := evidence.ends(reader).last):
+            raise NotProven(f"there is no position {position:,}: {log} ends at {last:,}")
         if position > present.size:
             raise NotProven(
                 f"position {position:,} is not protected yet: {vouched.name} reaches position {present.size:,}"

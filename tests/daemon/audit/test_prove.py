@@ -107,6 +107,11 @@ def test_what_is_past_the_checkpoint_cannot_be_proven_yet(path: Path) -> None:
         prove_event(str(path), 12, None, [])
 
 
+def test_what_is_past_the_end_is_not_said_to_come_under_a_checkpoint(path: Path) -> None:
+    with pytest.raises(NotProven, match=r"there is no position 99: .*x\.db ends at 13"):
+        prove_event(str(path), 99, None, [])
+
+
 def test_a_log_that_was_meddled_with_proves_nothing(path: Path) -> None:
     tamper(path, "UPDATE event SET actor = 'x' WHERE position = 4")
     with pytest.raises(LogContradicted, match="position 4 was changed"):
