@@ -136,6 +136,9 @@ def planted(log: LogReader) -> str:
         schema.check(log.fetch, log.layout, log.path)
     except LogDamaged as error:
         return str(error)
+    except SqliteError as error:
+        # A flipped bit may leave words that are no text.
+        return f"{log.path} is damaged: its schema cannot be read ({error})"
     return ""
 
 

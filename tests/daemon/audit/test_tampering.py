@@ -238,6 +238,18 @@ def test_a_bit_that_flips_in_the_files_is_found_or_changes_no_protected_event(
             assert len(left) >= REACH
 
 
+def test_a_schema_that_is_no_text_any_more_is_found(kept: Path) -> None:
+    with scratch(kept) as path:
+        for part in ("fleet.db", "fleet.db-wal"):
+            file = path.with_name(part)
+            if file.exists():
+                file.write_bytes(file.read_bytes().replace(b'"migration_set" TEXT', b'"migration_set"\xa0TEXT'))
+
+        report = audit(path)
+        assert not report.sound
+        assert "its schema cannot be read" in next(check.detail for check in report.failed if check.name == "schema")
+
+
 @few
 @given(arbitrary_histories(max_size=25).filter(len), st.integers(1, 25))
 def test_the_second_verifier_agrees_about_any_history(history: list[Recorded], reach: int) -> None:
