@@ -202,7 +202,7 @@ def _follow_webhook(outbox: Outbox, recorded: Recorded, event: Event, below: Bel
 
 
 def _restored(outbox: Outbox, recorded: Recorded, event: LogRestored, below: Below) -> Sequence[Owed]:
-    """Tell everybody the state of each station anew (ADR 0017): what they were told of the lost tail is true no more."""
+    """Tell everybody each station's state anew (ADR 0017): what they were told of the lost tail is true no more."""
     owed: list[Owed] = []
     for box in outbox.boxes.values():
         owed += _tell_all(box, recorded, below)
