@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import define
@@ -33,7 +34,7 @@ from stationkeeper.engine.events import (
     GatewayStopped,
     LogRestored,
 )
-from stationkeeper.engine.fold import Fold
+from stationkeeper.engine.fold import Fold, Projection
 from stationkeeper.engine.log.reading import open_reader
 from stationkeeper.engine.log.sqlite import SqliteLog, open_log
 from stationkeeper.engine.names import closed_id, connection_name, lapsed_id, lost_id, opened_id, timed_out_id
@@ -43,7 +44,7 @@ from stationkeeper.projections import outbox, presence
 
 GATEWAYS = ["east", "west"]
 STATIONS = ["CP-1", "CP-2", "CP-3"]
-FOLDED = [runs, outbox]
+FOLDED: list[Projection[Any, Any]] = [runs, outbox]
 RESTORED = 2**20
 
 
@@ -260,7 +261,8 @@ class GatewaysMachine(RuleBasedStateMachine):
             socket = known.connection.id if known.connection else ""
             assert (socket, known.run if known.state == "held" else "") == (truth.socket, truth.held), station
             assert (known.online, known.version) == (truth.online, truth.flips + RESTORED * self.restored)
-        assert set(self.fold.state(runs)) == set(self.running)
+        still: dict[str, str] = self.fold.state(runs)
+        assert still == self.running
         assert fleet.watching == bool(self.running)
 
     @invariant()
