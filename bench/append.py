@@ -103,8 +103,9 @@ def bare(path: Path, size: int) -> float:
 
 
 INSERT = (
-    "INSERT INTO event (id, at, kind, schema, subject, gateway, run, actor, body, private, salt, leaf, position) "
-    f"VALUES ({', '.join('?' * 13)})"
+    "INSERT INTO event "
+    "(id, at, kind, schema, subject, gateway, run, actor, body, private, salt, digest, leaf, position) "
+    f"VALUES ({', '.join('?' * 14)})"
 )
 
 
