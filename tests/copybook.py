@@ -10,6 +10,8 @@ from histories import History
 
 from stationkeeper.engine.entry import Entry, Recorded
 from stationkeeper.engine.errors import Conflict, Fenced
+from stationkeeper.engine.ledger import outside
+from stationkeeper.engine.ledger.checkpoint import Checkpoint
 from stationkeeper.engine.ledger.keeper import Ledger, open_ledger
 from stationkeeper.engine.log.driver import connect
 from stationkeeper.engine.log.reading import open_reader
@@ -89,3 +91,10 @@ def files(folder: Path) -> dict[str, bytes]:
         for file in folder.iterdir()
         if file.is_file() and not file.name.endswith((".lock", "-shm"))
     }
+
+
+def checkpoint_of(path: Path) -> Checkpoint:
+    """Return the checkpoint that stands beside a log."""
+    note = outside.read_note(path)
+    assert note is not None
+    return Checkpoint.parse(note)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from copybook import CHANGED, CUT, append, events_of, files, make, some, tamper, writing
+from copybook import CHANGED, CUT, append, checkpoint_of, events_of, files, make, some, tamper, writing
 
 from stationkeeper.engine.copies.backup import back_up
 from stationkeeper.engine.copies.exporting import export
@@ -25,33 +25,12 @@ from stationkeeper.engine.errors import (
     SecretsExposed,
 )
 from stationkeeper.engine.ledger import outside
-from stationkeeper.engine.ledger.checkpoint import Checkpoint
 from stationkeeper.engine.ledger.keeper import open_ledger
 from stationkeeper.engine.log.lock import WriterLock
 from stationkeeper.engine.log.reading import LogReader
 from stationkeeper.engine.log.secrets import MemorySecrets, open_secrets, secrets_path
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.engine.testing.logs import some_entry
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    return folder / "fleet.db"
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    folder = tmp_path / "there"
-    folder.mkdir()
-    return folder / "copy.db"
-
-
-def checkpoint_of(path: Path) -> Checkpoint:
-    note = outside.read_note(path)
-    assert note is not None
-    return Checkpoint.parse(note)
 
 
 def test_a_copy_beside_a_writer_is_the_log_at_one_moment_and_touches_nothing(log: Path, copy: Path) -> None:

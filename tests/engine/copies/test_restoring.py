@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from copybook import CHANGED, CUT, append, events_of, files, make, make_of, some, tamper, writing
+from copybook import CHANGED, CUT, append, checkpoint_of, events_of, files, make, make_of, some, tamper, writing
 from histories import History
 
 from stationkeeper.engine import fold, open_engine
@@ -19,31 +19,10 @@ from stationkeeper.engine.copies.restoring import restore
 from stationkeeper.engine.errors import LogContradicted, LogDamaged, LogForeign, LogLocked, LogMissing, LogUnavailable
 from stationkeeper.engine.events import LogRestored
 from stationkeeper.engine.ledger import outside
-from stationkeeper.engine.ledger.checkpoint import Checkpoint
 from stationkeeper.engine.log.files import pending_restore
 from stationkeeper.engine.log.secrets import SecretsFile, secrets_path
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.projections import outbox, presence
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    return folder / "fleet.db"
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    folder = tmp_path / "there"
-    folder.mkdir()
-    return folder / "copy.db"
-
-
-def checkpoint_of(path: Path) -> Checkpoint:
-    note = outside.read_note(path)
-    assert note is not None
-    return Checkpoint.parse(note)
 
 
 def last_word(path: Path) -> LogRestored:
