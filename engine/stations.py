@@ -6,13 +6,17 @@ hears and how it ended, and obeys the orders that come over its `Link`, which ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
 
 from .errors import LogUnavailable
 from .events import Cause, PingSettings, Side
+
+Hint: TypeAlias = str | Callable[[], str]
+"""What to tell a technician of a refusal. A callable is asked only if the refusal is told: it may be dear."""
 
 
 @frozen(kw_only=True)
@@ -139,8 +143,8 @@ class Door(Protocol):
         """
         ...
 
-    def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
-        """Note that somebody was not let in. Repeats are summed up."""
+    def refused(self, claimed: str, *, reason: str, status: int, hint: Hint = "", remote: str = "") -> None:
+        """Note that somebody was not let in. Repeats are summed up, and a hint may then never be asked for."""
         ...
 
 

@@ -28,7 +28,7 @@ from ..events import (
 )
 from ..names import closed_id, connection_name, opened_id, timed_out_id
 from ..settings import EngineSettings
-from ..stations import Arrival, Busy, Ending, Link, NotAdmitted
+from ..stations import Arrival, Busy, Ending, Hint, Link, NotAdmitted
 from .grace import Handshakes
 from .liveness import Vigil
 from .refusals import Refusal, Refusals
@@ -203,7 +203,7 @@ class Doorway:
         self.watched_sooner()
         return connection
 
-    def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+    def refused(self, claimed: str, *, reason: str, status: int, hint: Hint = "", remote: str = "") -> None:
         if status == 503:
             self.handshakes.turned_away = True
         self._tally["handshakes_refused"] += 1

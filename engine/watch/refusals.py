@@ -6,11 +6,16 @@ log at most `BUDGET` a minute are told; what is over the budget is summed up by 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from typing import Final
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from ..events import HandshakeRefused, Micros
+from ..stations import Hint
+
+_LOG: Final = logging.getLogger(__name__)
 
 MINUTE = 60.0
 BUDGET = 60
@@ -21,6 +26,8 @@ REMEMBERED = 1000
 """(reason, id) pairs remembered within a minute."""
 CLAIM_BYTES = 255
 HINT_LENGTH = 200
+ASKED = 10
+"""Hints a minute that are asked for because they are dear; the others of that minute stay empty."""
 
 
 @frozen(kw_only=True)
@@ -34,7 +41,7 @@ class Refusal:
 @define
 class _Count:
     status: int
-    hint: str
+    hint: Hint
     remote: str
     first_at: Micros
     last_at: Micros
@@ -47,15 +54,17 @@ class Refusals:
     def __init__(self, now: float) -> None:
         self._window = now
         self._told = 0
+        self._asked = 0
         self._counts: dict[tuple[str, str], _Count] = {}
 
-    def note(self, claimed: str, *, reason: str, status: int, hint: str, remote: str, at: Micros) -> Refusal | None:
+    def note(self, claimed: str, *, reason: str, status: int, hint: Hint, remote: str, at: Micros) -> Refusal | None:
         """Count a refusal; return it if it is to be recorded at once."""
         claimed = claimed.encode(errors="backslashreplace")[:CLAIM_BYTES].decode(errors="ignore")
-        hint = hint[:HINT_LENGTH]
         key = (reason, claimed)
+        if isinstance(hint, str):
+            hint = hint[:HINT_LENGTH]
         if key not in self._counts and len(self._counts) >= REMEMBERED:
-            key = (reason, "")
+            key, hint = (reason, ""), _of_all(hint)
         known = self._counts.get(key)
         if known is not None:
             known.count += 1
@@ -64,6 +73,7 @@ class Refusals:
         if self._told >= BUDGET - RESERVED:
             self._counts[key] = _Count(status, hint, remote, at, at, 1)
             return None
+        hint = self._said(hint)
         self._counts[key] = _Count(status, hint, remote, at, at)
         self._told += 1
         return _refusal(key, _Count(status, hint, remote, at, at, 1))
@@ -73,30 +83,53 @@ class Refusals:
         if now - self._window < MINUTE:
             return []
         untold = {key: count for key, count in self._counts.items() if count.count}
-        summaries = list(_within(untold, BUDGET - self._told))
-        self._window, self._told, self._counts = now, 0, {}
+        summaries = [
+            _refusal(key, evolve(count, hint=self._said(count.hint)))
+            for key, count in _within(untold, BUDGET - self._told)
+        ]
+        self._window, self._told, self._asked, self._counts = now, 0, 0, {}
         return summaries
 
+    def _said(self, hint: Hint) -> str:
+        """Return a hint's words, cut to a length; a dear one is asked, within the budget. Never raises."""
+        if callable(hint):
+            if self._asked >= ASKED:
+                return ""
+            self._asked += 1
+            try:
+                hint = hint()
+            except Exception:
+                _LOG.exception("finding a hint for a refused handshake failed")
+                return ""
+        return hint[:HINT_LENGTH]
 
-def _within(untold: dict[tuple[str, str], _Count], budget: int) -> Iterator[Refusal]:
+
+def _within(untold: dict[tuple[str, str], _Count], budget: int) -> Iterator[tuple[tuple[str, str], _Count]]:
     """Yield at most *budget* summaries: the largest counts by id, the rest by reason alone."""
     largest = sorted(untold.items(), key=lambda item: (-item[1].count, item[0]))
     reasons = {reason for reason, _ in untold}
     own = largest if len(largest) <= budget else largest[: max(0, budget - len(reasons))]
-    for key, count in own:
-        yield _refusal(key, count)
+    yield from own
     rest: dict[str, _Count] = {}
     for (reason, _), count in largest[len(own) :]:
-        summed = rest.setdefault(reason, _Count(count.status, count.hint, "", count.first_at, count.last_at))
+        hint = _of_all(count.hint)
+        summed = rest.setdefault(reason, _Count(count.status, hint, "", count.first_at, count.last_at))
+        summed.hint = hint if summed.hint == hint else ""
         summed.count += count.count
         summed.first_at = min(summed.first_at, count.first_at)
         summed.last_at = max(summed.last_at, count.last_at)
     for reason, count in sorted(rest.items())[:budget]:
-        yield _refusal((reason, ""), count)
+        yield (reason, ""), count
+
+
+def _of_all(hint: Hint) -> str:
+    """Return what of a hint holds for many ids together: what is found out about one says nothing of the others."""
+    return hint if isinstance(hint, str) else ""
 
 
 def _refusal(key: tuple[str, str], count: _Count) -> Refusal:
     reason, claimed = key
+    assert isinstance(count.hint, str)
     event = HandshakeRefused(
         claimed=claimed,
         reason=reason,

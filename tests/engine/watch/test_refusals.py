@@ -1,9 +1,12 @@
 """Strangers cannot fill the log, and no refusal goes uncounted."""
 
+import logging
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationkeeper.engine.watch.refusals import BUDGET, Refusal, Refusals
+from stationkeeper.engine.watch.refusals import ASKED, BUDGET, Refusal, Refusals
 
 
 def note(refusals: Refusals, claimed: str, reason: str = "unknown_station") -> Refusal | None:
@@ -55,3 +58,60 @@ def test_a_hint_that_quotes_a_stranger_at_length_is_cut() -> None:
 
     assert refusal is not None
     assert len(refusal.event.hint) == 200
+
+
+def test_a_dear_hint_is_asked_for_when_it_is_told_and_not_for_repeats() -> None:
+    refusals, asked = Refusals(0.0), list[str]()
+
+    def hint() -> str:
+        asked.append("once")
+        return "did you mean CP-007?"
+
+    first = refusals.note("CP-7", reason="r", status=404, hint=hint, remote="", at=1)
+    for _ in range(5):
+        refusals.note("CP-7", reason="r", status=404, hint=hint, remote="", at=2)
+    summaries = refusals.minute(60.0)
+
+    assert first is not None
+    assert [first.event.hint, *(summary.event.hint for summary in summaries)] == ["did you mean CP-007?"] * 2
+    assert asked == ["once"]
+
+
+def test_a_flood_asks_for_few_dear_hints_a_minute() -> None:
+    refusals, asked = Refusals(0.0), list[int]()
+
+    def hint() -> str:
+        asked.append(1)
+        return "x" * 8000
+
+    for minute in (60.0, 120.0):
+        told = [refusals.note(f"CP-{n}", reason="r", status=404, hint=hint, remote="", at=1) for n in range(5_000)]
+        summaries = refusals.minute(minute)
+        hints = [refusal.event.hint for refusal in [*told, *summaries] if refusal is not None]
+        assert sum(hint == "x" * 200 for hint in hints) == ASKED
+        assert len(asked) == minute / 60 * ASKED
+
+
+def test_what_is_found_out_about_one_id_is_not_said_of_many() -> None:
+    refusals = Refusals(0.0)
+    for n in range(BUDGET * 2):
+        refusals.note(f"CP-{n}", reason="r", status=404, hint=lambda: "did you mean CP-007?", remote="", at=1)
+        refusals.note(f"CP-{n}", reason="s", status=401, hint="give it a new password", remote="", at=1)
+
+    summed = {
+        summary.event.reason: summary.event.hint for summary in refusals.minute(60.0) if not summary.event.claimed
+    }
+
+    assert summed == {"r": "", "s": "give it a new password"}
+
+
+def test_a_hint_that_cannot_be_found_leaves_the_refusal_without_one(caplog: pytest.LogCaptureFixture) -> None:
+    def hint() -> str:
+        raise LookupError("the registry is gone")
+
+    with caplog.at_level(logging.ERROR):
+        refusal = Refusals(0.0).note("CP-7", reason="r", status=404, hint=hint, remote="", at=1)
+
+    assert refusal is not None
+    assert refusal.event.hint == ""
+    assert "the registry is gone" in caplog.text
