@@ -265,7 +265,7 @@ class StationRecord(Event):
     protocol: str | None = None
     """The subprotocol of a station that offers none."""
     security: str = "basic"
-    """How it must prove who it is: `basic`, or `none`."""
+    """How it must prove who it is: `basic`, `mtls` or `none`."""
     credentials: tuple[Validity, ...] = ()
     """Any of them lets it in."""
     liveness: PingSettings | None = None
@@ -274,6 +274,15 @@ class StationRecord(Event):
     """For people."""
     site: str = ""
     """Where it stands, for people."""
+    profile: int | None = None
+    """The OCPP security profile that it must arrive with: 1 (Basic), 2 (Basic over TLS), 3 (client certificate). None:
+    any that `security` allows."""
+    serial: str | None = None
+    """The serial number that the common name of its client certificate may be instead of its id (A00.FR.405)."""
+    lenient: tuple[str, ...] = ()
+    """What is forgiven it, of: `username` (its Basic user name is not its id), `upgrade` (its request lacks
+    `Connection: Upgrade`), `subprotocol` (it offers foreign subprotocols alone, and is taken for `protocol`), `origin`
+    (it sends a foreign Origin)."""
 
 
 @frozen(kw_only=True)

@@ -31,7 +31,11 @@ class Arrival:
     credential: str | None = None
     """The id of the credential it used; once that is revoked, the connection is dropped."""
     certificate: str | None = None
+    """The serial of its client certificate."""
+    names: tuple[str, ...] = ()
+    """The names that its client certificate bears: once none of them is its own any more, the connection is dropped."""
     tls: str | None = None
+    """The TLS version, if the transport itself ended TLS."""
     liveness: PingSettings | None = None
     """Where it is watched otherwise than by the engine's settings."""
     remote: str = ""

@@ -142,7 +142,7 @@ def _odd(station: str, event: Event, before: Registration | None) -> str:
 
 registry: Projection[Registry, Change] = Projection(
     name="registry",
-    version=1,
+    version=2,
     kinds=frozenset({StationRegistered.kind, StationUpdated.kind, StationRemoved.kind}),
     initial=Registry,
     apply=_apply,

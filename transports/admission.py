@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -23,6 +23,8 @@ class Certificate:
     """Its serial number, in hexadecimal."""
     names: tuple[str, ...]
     """The common names of its subject, then its alternative DNS names."""
+    organizations: tuple[str, ...] = ()
+    """The organizations (O) of its subject: whose station it says it is."""
 
 
 @frozen(kw_only=True)
@@ -33,9 +35,11 @@ class Knock:
     """The id that it claims, percent-decoded."""
     password: bytes | None = None
     """The password of `Authorization: Basic`, as it came: OCPP 1.6 keys are raw bytes, so it is never decoded.
-    None without such a header, or if its user name is not the claimed id."""
+    What follows `<id>:` where that fits, else what follows the first colon. None without such a header."""
+    username: bytes | None = None
+    """The user name of that header, as it came."""
     username_matches: bool = False
-    """Whether there is such a header and its user name is the claimed id."""
+    """Whether there is such a header and its user name is the claimed id. If not, the password is somebody else's."""
     offered: tuple[str, ...] = ()
     """The subprotocols that it offers, in its order of preference."""
     remote: str = ""
@@ -58,6 +62,8 @@ class Welcome:
     """The id of the credential it used; once that is revoked, its connection is dropped."""
     liveness: PingSettings | None = None
     """Where it is watched otherwise than by the engine's settings."""
+    lenient: tuple[str, ...] = ()
+    """What is forgiven this station, of: `username`, `upgrade`, `subprotocol`, `origin` (`StationRecord.lenient`)."""
 
 
 @frozen(kw_only=True)
@@ -65,17 +71,30 @@ class Refusal:
     """The station is not let in."""
 
     status: int
-    """The HTTP status: 404 for an unknown station, 401 for missing or wrong credentials, 503 for later."""
+    """The HTTP status: 404 for an unknown station, 401 for missing or wrong credentials, 403 for a wrong profile or
+    certificate, 429 for too often, 503 for later."""
     reason: str
     """For programs: `unknown_station`, `wrong_credentials`, ..."""
     hint: str = ""
     """For a technician: what to change. It is recorded, never sent to the peer."""
     retry_after: float | None = None
-    """Seconds, with a 503."""
+    """Seconds, with a 429 or a 503."""
+    delay: float = 0.0
+    """Seconds that the answer is to be held back: a wrong guess at a password costs whoever made it some time."""
 
 
 Admit: TypeAlias = Callable[[Knock], Awaitable[Welcome | Refusal]]
 """Decides who is let in. It compares credentials in constant time, and may wait, within the handshake's deadline."""
+
+
+class AtOnce(Protocol):
+    """An `Admit` that can decide most cases without waiting."""
+
+    def at_once(self, knock: Knock) -> Welcome | Refusal | None:
+        """Decide without waiting; None: it takes waiting, so call it and await the answer."""
+        ...
+
+    def __call__(self, knock: Knock) -> Awaitable[Welcome | Refusal]: ...
 
 
 @frozen
