@@ -24,7 +24,7 @@ from ..engine.run import open_engine
 from ..projections import outbox, presence, registry, settling, webhooks
 from ..transports.responder import Responder
 from ..transports.webhooks.sender import WebhookSender
-from ..transports.websocket import WebSocketStations
+from ..transports.websocket.stations import WebSocketStations
 from . import systemd
 from .app import create_app
 from .configuration.config import Config

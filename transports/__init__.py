@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .memory import NotLetIn as NotLetIn
     from .responder import Responder as Responder
     from .webhooks.sender import WebhookSender as WebhookSender
-    from .websocket import WebSocketStations as WebSocketStations
+    from .websocket.stations import WebSocketStations as WebSocketStations
 
 _HOMES = {
     "Admit": "admission",
@@ -32,7 +32,7 @@ _HOMES = {
     "NotLetIn": "memory",
     "Refusal": "admission",
     "Responder": "responder",
-    "WebSocketStations": "websocket",
+    "WebSocketStations": "websocket.stations",
     "WebhookSender": "webhooks.sender",
     "Welcome": "admission",
 }

@@ -16,7 +16,7 @@ from attrs import frozen
 from ..engine.errors import LogUnavailable
 from ..engine.stations import Arrival, Connection, Door, Ending, NotAdmitted
 from .admission import SUBPROTOCOLS, Admit, AnyStation, Knock, Refusal, Subprotocol
-from .handshake import choose
+from .handshake.subprotocols import choose
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -124,6 +124,9 @@ class MemoryStations:
             subprotocol=subprotocol,
             security=welcome.security,
             credential=welcome.credential,
+            certificate=None if knock.certificate is None else knock.certificate.serial,
+            names=() if knock.certificate is None else knock.certificate.names,
+            tls=knock.tls,
             liveness=welcome.liveness,
             remote=knock.remote,
         )

@@ -15,19 +15,10 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import Request
 from wsproto.utilities import RemoteProtocolError
 
-from stationkeeper.transports.handshake import (
-    MAX_ID,
-    Refused,
-    basic_password,
-    choose,
-    end_of_head,
-    parse_head,
-    refuse_fragment,
-    refuse_tls,
-    response,
-    retry_after,
-    station_of,
-)
+from stationkeeper.transports.handshake.answers import Refused, refuse_fragment, refuse_tls, response, retry_after
+from stationkeeper.transports.handshake.head import end_of_head, parse_head
+from stationkeeper.transports.handshake.identity import MAX_ID, basic_credentials, station_of
+from stationkeeper.transports.handshake.subprotocols import choose
 
 ids = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Cf", "Co", "Cn", "Zs", "Zl", "Zp"]), min_size=1, max_size=60
@@ -240,18 +231,22 @@ def basic(pair: bytes) -> bytes:
 def test_the_example_of_the_specification() -> None:
     header = b"Basic QUwxMDAwOgABAgMEBQYH////////////////"  # OCPP-J 1.6, 6.2.2
 
-    assert basic_password(header, "AL1000") == bytes(range(8)) + b"\xff" * 12
+    assert basic_credentials(header, "AL1000") == (b"AL1000", bytes(range(8)) + b"\xff" * 12, True)
 
 
 @given(ids, st.binary(max_size=40))
 def test_a_password_is_any_bytes_behind_the_id(station: str, password: bytes) -> None:
-    assert basic_password(basic(station.encode() + b":" + password), station) == password
+    assert basic_credentials(basic(station.encode() + b":" + password), station) == (station.encode(), password, True)
 
 
 @given(ids, ids, st.binary(max_size=20))
-def test_somebody_elses_user_name_gives_no_password(station: str, other: str, password: bytes) -> None:
+def test_somebody_elses_user_name_is_told_apart(station: str, other: str, password: bytes) -> None:
     if not (other + ":").startswith(station + ":"):
-        assert basic_password(basic(other.encode() + b":" + password), station) is None
+        username, found, matches = basic_credentials(basic(other.encode() + b":" + password), station)
+
+        assert (username, matches) == (other.encode().partition(b":")[0], False)
+        assert found is not None
+        assert found.endswith(password)
 
 
 @pytest.mark.parametrize(
@@ -259,15 +254,15 @@ def test_somebody_elses_user_name_gives_no_password(station: str, other: str, pa
     [None, b"", b"Basic", b"Bearer Q1AtMTpzZWNyZXQ=", b"Basic !!!", b"Basic Q1AtMQ==", b"Basic Q1AtMTpzZWNyZXQ=\xff"],
 )
 def test_what_is_no_basic_header_gives_no_password(header: bytes | None) -> None:
-    assert basic_password(header, "CP-1") is None
+    assert basic_credentials(header, "CP-1") == (None, None, False)
 
 
 def test_case_of_the_scheme_and_missing_padding_are_borne() -> None:
-    assert basic_password(b"bAsIc Q1AtMTpzZWNyZXQ", "CP-1") == b"secret"
+    assert basic_credentials(b"bAsIc Q1AtMTpzZWNyZXQ", "CP-1") == (b"CP-1", b"secret", True)
 
 
 def test_colons_on_both_sides_are_borne() -> None:
-    assert basic_password(basic(b"a:b:c:d"), "a:b") == b"c:d"
+    assert basic_credentials(basic(b"a:b:c:d"), "a:b") == (b"a:b", b"c:d", True)
 
 
 # --- subprotocols and answers -----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from stationkeeper.engine.events import PingSettings
 from stationkeeper.engine.stations import Arrival, Busy, Connection, Ending, Link, NotAdmitted
 from stationkeeper.transports import AnyStation, Knock, Refusal, WebSocketStations, Welcome
 from stationkeeper.transports.admission import Admit
-from stationkeeper.transports.peer import OnMessage
+from stationkeeper.transports.websocket.peer import OnMessage
 
 
 class Noted:
@@ -170,11 +170,12 @@ async def test_whoever_decides_is_told_all_there_is_to_know() -> None:
     assert knocks[0] == Knock(
         station="CP 7",
         password=b"\x00\xffkey",
+        username=b"CP 7",
         username_matches=True,
         offered=("ocpp2.1", "ocpp1.6"),
         remote="127.0.0.1",
     )
-    assert (knocks[1].password, knocks[1].username_matches) == (None, False)
+    assert (knocks[1].username, knocks[1].password, knocks[1].username_matches) == (b"CP-7", b"key", False)
 
 
 async def test_what_was_decided_is_what_is_admitted() -> None:

@@ -19,7 +19,7 @@ from stationkeeper.engine.errors import WrongSetting
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import StationTransport
 from stationkeeper.transports import AnyStation, WebSocketStations
-from stationkeeper.transports.listening import Address, accept_from, parse_address
+from stationkeeper.transports.sockets.listening import Address, accept_from, parse_address
 
 
 def stations(listen: str = "127.0.0.1:0", public_url: str | None = None, path: str = "/ocpp") -> WebSocketStations:

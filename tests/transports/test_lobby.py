@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from stationkeeper.transports.lobby import Lobby
+from stationkeeper.transports.gate.lobby import Lobby
 
 
 async def test_all_who_wait_for_room_are_told_of_it(autojump_clock: MockClock) -> None:

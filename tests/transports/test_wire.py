@@ -19,7 +19,7 @@ from raw_station import frame
 from stationkeeper.engine.stations import Ending
 from stationkeeper.transports.bounds import Bounds, Suspects
 from stationkeeper.transports.frames import PING, close_frame
-from stationkeeper.transports.wire import Wire
+from stationkeeper.transports.websocket.wire import Wire
 
 
 class Remembers:

@@ -19,14 +19,15 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import trio
 
-from ..engine.stations import Ending
-from .admission import Certificate
-from .bounds import Suspects
-from .frames import Meter, is_close
+from ...engine.stations import Ending
+from ..admission import Certificate
+from ..bounds import Suspects
+from ..frames import Meter, is_close
+from ..sockets.tls import certificate_of
 
 _WOULD_BLOCK: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _LOST: Final = Ending(side="network", cause="network_lost")
@@ -136,12 +137,7 @@ class Wire(trio.abc.Stream):
 
     def certificate(self) -> Certificate | None:
         """Return the client certificate, if one was asked for and verified."""
-        found: Any = self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
-        if not found:
-            return None
-        subject = [value for part in found.get("subject", ()) for key, value in part if key == "commonName"]
-        others = [value for key, value in found.get("subjectAltName", ()) if key == "DNS"]
-        return Certificate(serial=found["serialNumber"], names=(*subject, *others))
+        return certificate_of(self.sock) if isinstance(self.sock, ssl.SSLSocket) else None
 
     def replay(self, head: bytes, early: bytes) -> None:
         """Give the library *head* to read, and nothing else until `release`; then *early*, and what comes after."""

@@ -11,7 +11,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from ..engine.errors import WrongSetting
+from ...engine.errors import WrongSetting
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 4096

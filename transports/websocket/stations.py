@@ -8,16 +8,17 @@ its reader and the one that handles messages, and none of ours.
 from __future__ import annotations
 
 import socket
-import ssl
 
 import trio
 from attrs import evolve
 
-from ..engine.stations import Door
-from .admission import Admit
-from .bounds import Bounds, Suspects
-from .listening import accept_from, listen, parse_address, shown
-from .lobby import Lobby
+from ...engine.stations import Door
+from ..admission import Admit
+from ..bounds import Bounds, Suspects
+from ..gate.lobby import Lobby
+from ..handshake.reception import Manners
+from ..sockets.listening import accept_from, listen, parse_address, shown
+from ..sockets.tls import Tls
 from .peer import OnMessage, Peer
 from .visit import Etiquette
 
@@ -45,7 +46,7 @@ class WebSocketStations:
         admit: Admit,
         on_message: OnMessage | None = None,
         path: str = "/ocpp",
-        tls: ssl.SSLContext | None = None,
+        tls: Tls | None = None,
         max_message: int = 64 * 1024,
         handshake_timeout: float = 10.0,
         max_handshakes: int = 1024,
@@ -55,7 +56,10 @@ class WebSocketStations:
         self._address = parse_address(listen)
         self._lobby = Lobby(places=max_handshakes, timeout=handshake_timeout)
         self._etiquette = Etiquette(
-            admit=admit, path="/" + path.strip("/"), tls=tls, max_message=max_message, handshake=self._lobby.handshake
+            manners=Manners(admit=admit, path="/" + path.strip("/")),
+            tls=tls,
+            max_message=max_message,
+            handshake=self._lobby.handshake,
         )
         self._on_message = on_message
         self._suspects = Suspects(evolve(bounds or Bounds(), message=max_message))
@@ -72,7 +76,7 @@ class WebSocketStations:
     async def bind(self) -> str:
         self._listeners = await listen(self._address)
         scheme = "ws" if self._etiquette.tls is None else "wss"
-        return self._public_url or f"{scheme}://{self.addresses[0]}{self._etiquette.path.rstrip('/')}"
+        return self._public_url or f"{scheme}://{self.addresses[0]}{self._etiquette.manners.path.rstrip('/')}"
 
     async def serve(self, door: Door) -> None:
         self._serving = True

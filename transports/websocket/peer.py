@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 
-from ..engine.errors import LogUnavailable
-from ..engine.stations import Connection, Door, Ending, NotAdmitted
-from .bounds import Suspects
-from .frames import PING, close_frame
-from .handshake import Refused, retry_after
-from .visit import Etiquette, Guest, Visit, not_now
+from ...engine.errors import LogUnavailable
+from ...engine.stations import Connection, Door, Ending, NotAdmitted
+from ..bounds import Suspects
+from ..frames import PING, close_frame
+from ..handshake.answers import Refused, retry_after
+from ..handshake.reception import Guest, not_now
+from .visit import Etiquette, Visit
 from .wire import Wire
 
 _LOG: Final = logging.getLogger(__name__)
@@ -187,8 +188,8 @@ class Peer:
         visit = self._visit = Visit(self._etiquette, self._door, self._wire, self._remote)
         with self._door.handshake(), self._etiquette.handshake(visit.silent) as patience:
             try:
-                guest = await visit.receive(nursery)
-                return guest is not None and await self._open(guest)
+                received = await visit.receive(nursery)
+                return received is not None and await self._open(*received)
             except Refused as refused:
                 visit.turn_away(refused)
             except trio.BrokenResourceError:
@@ -201,7 +202,7 @@ class Peer:
             self.ended(_ABORTED)
         return False
 
-    async def _open(self, guest: Guest) -> bool:
+    async def _open(self, guest: Guest, request: WebSocketRequest) -> bool:
         """Have the station admitted, and tell it so; return whether it was still there."""
         try:
             self._connection = await self._door.admit(guest.arrival, self)
@@ -213,7 +214,7 @@ class Peer:
             self.ended(_ABORTED)
             return False
         try:
-            self._opened = await guest.request.accept(subprotocol=guest.subprotocol)
+            self._opened = await request.accept(subprotocol=guest.subprotocol)
         except ConnectionClosed:
             self.ended(_ABORTED)
             return False

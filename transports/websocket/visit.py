@@ -1,0 +1,132 @@
+"""A visit: what is asked and answered between a peer's accept and the moment when the engine is asked to admit it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final
+
+import trio
+from attrs import frozen
+from trio_websocket import WebSocketRequest, wrap_server_stream
+
+from ...engine.stations import Door
+from ..admission import Knock, Refusal, Welcome
+from ..gate.lobby import Patience
+from ..handshake.answers import Refused, refuse_fragment, refuse_tls, retry_after
+from ..handshake.reception import Guest, Manners, Reception, not_now
+from ..sockets.tls import Tls, context_of
+from .wire import Wire
+
+_LOG: Final = logging.getLogger(__name__)
+
+READ: Final = 4096
+"""Bytes read at once: most OCPP messages are shorter."""
+_QUEUE: Final = 1024
+"""Messages that the library may queue: `Bounds.waiting` ends a connection long before, so its reader never stands."""
+
+
+@frozen(kw_only=True)
+class Etiquette:
+    """How visitors are received, and what they may cost."""
+
+    manners: Manners
+    tls: Tls | None
+    max_message: int
+    handshake: Callable[[Callable[[], bool]], AbstractContextManager[Patience]]
+    """Bounds the time of one handshake (`Lobby.handshake`)."""
+
+
+class Visit:
+    """One peer's handshake, up to its admission. What is wrong with it is answered, and told to the door."""
+
+    def __init__(self, etiquette: Etiquette, door: Door, wire: Wire, remote: str) -> None:
+        self._etiquette = etiquette
+        self._door = door
+        self._wire = wire
+        self._reception = Reception(etiquette.manners, remote)
+
+    async def receive(self, nursery: trio.Nursery) -> tuple[Guest, WebSocketRequest] | None:
+        """Hear what the peer has to say; None if it is gone.
+
+        Raises:
+            Refused: it must not come in.
+            trio.BrokenResourceError: it went away in the middle.
+        """
+        await self._secure()
+        guest = self._reception.answered(await self._ask(await self._hear()))
+        busy = self._door.busy(guest.arrival.station)
+        if busy is not None:
+            raise not_now(busy)
+        self._wire.replay(self._reception.plain_head(), self._reception.early)
+        request = await wrap_server_stream(nursery, self._wire, _QUEUE, self._etiquette.max_message, READ)
+        return None if self._wire.gone() else (guest, request)
+
+    def silent(self) -> bool:
+        """Return whether the peer has not sent one byte yet, not even one that nobody has read."""
+        reception = self._reception
+        return not (reception.received or reception.claimed or self._wire.greeted or self._wire.look())
+
+    # --- how it can end -----------------------------------------------------------------------------------------------
+
+    def turn_away(self, refused: Refused) -> None:
+        """Answer with a refusal, and tell the door."""
+        self._wire.write_last(self._reception.farewell(refused))
+        self.refused(refused.status, refused.reason, refused.hint)
+
+    def went_away(self) -> None:
+        """The peer was gone before it was let in. Who said nothing at all was a port scan or a health check."""
+        if self._reception.received and not self._reception.claimed:
+            self.turn_away(refuse_fragment(self._reception.received, late=False))
+
+    def took_too_long(self) -> None:
+        """The time for the handshake is over."""
+        if self._reception.claimed:
+            hint = "it could not be decided in time whether to let it in"
+            self.turn_away(Refused(503, "handshake_timeout", hint, retry_after(5)))
+        else:
+            self.turn_away(refuse_fragment(self._reception.received, late=True))
+
+    def made_room(self) -> None:
+        """It said nothing while others waited for its place."""
+        hint = "it said nothing at first, while others waited to be let in; it should come again"
+        self.turn_away(Refused(503, "crowded", hint, retry_after(5)))
+
+    def refused(self, status: int, reason: str, hint: str) -> None:
+        """Tell the door that the peer was not let in."""
+        reception = self._reception
+        self._door.refused(reception.claimed, reason=reason, status=status, hint=hint, remote=reception.remote)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    async def _secure(self) -> None:
+        if self._etiquette.tls is not None:
+            try:
+                await self._wire.secure(context_of(self._etiquette.tls))
+            except OSError as error:
+                self._wire.mute()  # OpenSSL has told the peer
+                raise refuse_tls(error) from None
+            self._reception.tls = self._wire.tls
+            self._reception.certificate = self._wire.certificate()
+
+    async def _hear(self) -> Knock:
+        while True:
+            data = await self._wire.receive(READ)
+            if not data:
+                raise trio.BrokenResourceError
+            knock = self._reception.receive(data)
+            if knock is not None:
+                return knock
+
+    async def _ask(self, knock: Knock) -> Welcome | Refusal:
+        """Ask whoever decides.
+
+        Raises:
+            Refused: that failed.
+        """
+        try:
+            return await self._etiquette.manners.admit(knock)
+        except Exception:
+            _LOG.exception("deciding about %r failed", knock.station)
+            raise Refused(500, "internal_error", "deciding about this station failed; see our log") from None
