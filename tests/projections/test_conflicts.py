@@ -1,0 +1,173 @@
+"""Two devices that fight over one identity are found; a zombie's device that comes back and a flapper are none."""
+
+from __future__ import annotations
+
+from histories import SECOND, START, History
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stationkeeper.engine.events import Cause, ConnectionClosed, ConnectionOpened, Micros, StationRemoved
+from stationkeeper.engine.fold import fold
+from stationkeeper.projections import conflicts
+from stationkeeper.projections.conflicts import LIFE, QUIET, TAKEOVERS, Conflict, Conflicts
+
+MOMENT: Micros = 1000
+"""From an open to the close of the connection that it took over."""
+
+
+class Day(History):
+    """A history in which stations dial in at given times, and what they spoke is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started()
+        self.admissions = 0
+
+    def dials_in(self, station: str, at: Micros) -> str:
+        """Let a station be admitted; return its connection."""
+        self.admissions += 1
+        connection = f"r1-{self.admissions}"
+        event = ConnectionOpened(connection=connection, ping_interval=25.0, ping_timeout=20.0, silence=900.0)
+        self.add(event, station, at=at)
+        return connection
+
+    def ends(self, station: str, connection: str, at: Micros, *, cause: Cause = "superseded", alive_at: Micros) -> None:
+        event = ConnectionClosed(connection=connection, side="gateway", cause=cause, alive_at=alive_at)
+        self.add(event, station, at=at)
+
+    def takes_over(self, station: str, older: str, at: Micros, *, alive_at: Micros) -> str:
+        """Let a station be admitted, and its older connection be closed for it."""
+        newer = self.dials_in(station, at)
+        self.ends(station, older, at + MOMENT, alive_at=alive_at)
+        return newer
+
+    def conflict(self, station: str = "CP-7", *, later: Micros = 0) -> Conflict | None:
+        return fold(conflicts, self).of(station, self.events[-1].at + later)
+
+
+def fight(waits: list[Micros], silences: list[Micros]) -> Day:
+    """Let two devices dial in, in turns: each so long after the other, which had spoken so short a time before."""
+    day = Day()
+    at, connection = START, day.dials_in("CP-7", START)
+    for wait, silence in zip(waits, silences, strict=True):
+        at += wait
+        connection = day.takes_over("CP-7", connection, at, alive_at=at - min(silence, wait - 1))
+    return day
+
+
+micros = st.integers(1, QUIET)
+short = st.integers(0, LIFE)
+
+
+@given(st.lists(st.tuples(micros, short), min_size=TAKEOVERS, max_size=8))
+def test_two_devices_that_push_each_other_out_are_found_at_the_third_takeover(
+    turns: list[tuple[Micros, Micros]],
+) -> None:
+    """ts-ocpp#19, citrineos#190: to the one who looks at the flag alone, such a station is just online."""
+    waits, silences = [wait + 1 for wait, _ in turns], [silence for _, silence in turns]
+    waits = [min(wait, QUIET) for wait in waits]
+    day = fight(waits, silences)
+    found = day.conflict()
+
+    assert found is not None
+    assert found.takeovers == len(turns)
+    assert found.since == START + waits[0]
+    assert found.last == START + sum(waits)
+    assert fight(waits[: TAKEOVERS - 1], silences[: TAKEOVERS - 1]).conflict() is None
+
+
+@given(st.lists(st.tuples(st.integers(1, QUIET), st.integers(1, QUIET)), min_size=1, max_size=12))
+def test_a_device_that_comes_back_and_takes_over_from_its_zombie_is_no_conflict(
+    outages: list[tuple[Micros, Micros]],
+) -> None:
+    """ocpp-go#314, citrineos#190: it lost its network and comes back, however often and for however short a time."""
+    day = Day()
+    at, connection = START, day.dials_in("CP-7", START)
+    for spoke, silent in outages:
+        last = at + spoke
+        at = last + LIFE + silent
+        connection = day.takes_over("CP-7", connection, at, alive_at=last)
+        assert day.conflict() is None
+
+
+@given(st.lists(st.tuples(st.integers(1, QUIET), st.integers(1, QUIET)), min_size=1, max_size=12))
+def test_a_flapper_is_no_conflict(lives: list[tuple[Micros, Micros]]) -> None:
+    """mobilityhouse#79: it reconnects every 40 s, and ends its connection each time."""
+    day, at = Day(), START
+    for life, away in lives:
+        connection = day.dials_in("CP-7", at)
+        at += life
+        day.ends("CP-7", connection, at, cause="station_closed", alive_at=at)
+        at += away
+    day.dials_in("CP-7", at)
+
+    assert fold(conflicts, day) == {}
+    assert day.conflict() is None
+
+
+@given(st.lists(st.integers(1, LIFE), min_size=1, max_size=12))
+def test_a_device_that_never_hears_our_answer_and_tries_again_is_no_conflict(waits: list[Micros]) -> None:
+    """Such a connection never spoke: its last proof of life is its own open."""
+    day = Day()
+    at, connection = START, day.dials_in("CP-7", START)
+    for wait in waits:
+        newer = day.takes_over("CP-7", connection, at + wait, alive_at=at)
+        at, connection = at + wait, newer
+
+    assert day.conflict() is None
+
+
+def test_a_conflict_is_over_once_it_has_been_quiet() -> None:
+    day = fight([10 * SECOND] * TAKEOVERS, [SECOND] * TAKEOVERS)
+
+    assert day.conflict(later=QUIET - MOMENT) is not None
+    assert day.conflict(later=QUIET - MOMENT + 1) is None
+
+
+def test_takeovers_that_are_far_apart_are_not_added_up() -> None:
+    day = fight([QUIET + 1] * 9, [SECOND] * 9)
+
+    assert day.conflict() is None
+
+
+def test_after_a_pause_the_count_begins_anew() -> None:
+    day = fight([SECOND * 10] * 4 + [QUIET + 1] + [SECOND * 10] * 2, [SECOND] * 7)
+    found = day.conflict()
+
+    assert found is not None
+    assert found.takeovers == 3
+    assert found.since == START + 40 * SECOND + QUIET + 1
+
+
+def test_what_is_over_is_forgotten_when_anybody_dials_in() -> None:
+    day = fight([10 * SECOND] * TAKEOVERS, [SECOND] * TAKEOVERS)
+    day.dials_in("CP-8", day.events[-1].at + QUIET)
+
+    state = fold(conflicts, day)
+    assert list(state) == []
+    assert vars(state) == vars(Conflicts())
+
+
+def test_a_station_that_is_removed_is_forgotten() -> None:
+    day = fight([10 * SECOND] * TAKEOVERS, [SECOND] * TAKEOVERS)
+    day.add(StationRemoved(), "CP-7")
+
+    assert vars(fold(conflicts, day)) == vars(Conflicts())
+
+
+def test_conflicts_are_told_apart_by_station() -> None:
+    day = fight([10 * SECOND] * 4, [SECOND] * 4)
+    last = day.events[-1].at
+    other = day.dials_in("CP-8", last)
+    day.takes_over("CP-8", other, last + SECOND, alive_at=last + SECOND // 2)
+
+    assert [found.station for found in fold(conflicts, day).standing(day.events[-1].at)] == ["CP-7"]
+
+
+@given(st.integers(1, 200))
+def test_nothing_is_kept_of_stations_that_never_took_over_from_themselves(many: int) -> None:
+    day = Day()
+    for n in range(many):
+        day.dials_in(f"CP-{n}", START + n)
+
+    assert vars(fold(conflicts, day)) == vars(Conflicts())
