@@ -8,6 +8,7 @@
 #   make bench   the benchmarks, with their targets
 #   make study   ping settings against links: time to find a dead station, false offlines
 #   make soak    every regime that tries what is promised, for hours, and a table in the end
+#   make autobahn  the Autobahn test suite against each station transport, where there is a CPython 2.7
 #   make mutants which small changes of the code no test notices
 #   make clean   remove .venv and whatever was built
 #
@@ -20,7 +21,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
 ROOMS  := engine projections transports daemon
 
-.PHONY: demo test check lint docs wheel bench study soak mutants clean
+.PHONY: demo test check lint docs wheel bench study soak autobahn mutants clean
 .DELETE_ON_ERROR:
 
 # make ends with 130 when it sees Ctrl-C, whatever its recipe does about it; the verdict's code is the command's own.
@@ -57,6 +58,9 @@ study: $(VENV)/.study
 
 soak: $(VENV)/.test
 	$(BIN)/python tests/soak.py $(ARGS)
+
+autobahn: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m autobahn $(ARGS)
 
 mutants: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
