@@ -1,63 +1,83 @@
 """What is measured: stations let in by the daemon's registry with credentials, every open durable, silence watched.
 
-It is the daemon without its HTTP side: the same transport, admission and projections, on a log in the working folder.
-It prints its port, and ends when its standard input does.
+It is the daemon without its HTTP side: the same transport, admission and projections, on a log that `fleet` made. It
+prints its port, and ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import gc
+import os
+import ssl
 import sys
+from typing import Any
 
 import trio
+from fleet import PROJECTIONS
+from machine import resident_bytes
 
+from stationkeeper import transports
 from stationkeeper.daemon.registry.admission import RegistryAdmission
 from stationkeeper.daemon.registry.credentials import Credentials
 from stationkeeper.daemon.serve import GC_THRESHOLDS
-from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
-from stationkeeper.engine.events import StationRegistered, Validity
-from stationkeeper.projections import outbox, presence, registry
-from stationkeeper.transports import WebSocketStations
+from stationkeeper.engine import EngineSettings, Liveness, open_engine
 
-PASSWORD = "00112233445566778899aabbccddeeff00112233"
-"""Of every station here: a machine-made key of 20 bytes, as hex digits."""
-STATIONS = 8_000
+TRANSPORTS = {"trio-websocket": "WebSocketStations", "dense": "DenseStations"}
 
 
-async def register(engine: Engine, credentials: Credentials) -> None:
-    await credentials.keep("shared", PASSWORD)
-    record = StationRegistered(credentials=(Validity(id="shared"),))
-    for first in range(
-        0, STATIONS, 100
-    ):  # a few at a time, so that no freed memory is left for connections to grow into
-        async with trio.open_nursery() as nursery:
-            for number in range(first, first + 100):
-                nursery.start_soon(lambda station: engine.record(record, subject=station), f"CP-{number}")
-
-
-async def main(ping: float, tuned: bool) -> None:
+async def main(chosen: argparse.Namespace) -> None:
     admission = RegistryAdmission()
-    stations = WebSocketStations("127.0.0.1:0", admit=admission)
-    settings = EngineSettings(liveness=Liveness(ping_interval=ping) if ping else Liveness())
-    async with open_engine(
-        "bench.db", transports=[stations], projections=[presence, registry, outbox], settings=settings
-    ) as engine:
-        credentials = Credentials(engine.secrets)
-        await register(engine, credentials)
-        admission.attach(engine, credentials)
-        if tuned:
+    extra: dict[str, Any] = {"trusted_proxies": ("127.0.0.0/8",)} if chosen.proxied else {}
+    stations = getattr(transports, TRANSPORTS[chosen.transport])(
+        "127.0.0.1:0", admit=admission, tls=context(chosen.tls), **extra
+    )
+    settings = EngineSettings(liveness=Liveness(ping_interval=chosen.ping) if chosen.ping else Liveness())
+    async with open_engine(chosen.log, transports=[stations], projections=PROJECTIONS, settings=settings) as engine:
+        admission.attach(engine, Credentials(engine.secrets))
+        if chosen.gc == "tuned":
             gc.collect()
             gc.freeze()
+        ballast = filled_holes()
         print(stations.addresses[0].rpartition(":")[2], flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
+        del ballast
+
+
+def filled_holes() -> list[object]:
+    """Take what is free within our memory since the start, so that stations cannot grow into it unseen."""
+    ballast: list[object] = []
+    for size in range(48, 513, 16):  # each class of Python's allocator that bytes can be of
+        before = resident_bytes(os.getpid())
+        while resident_bytes(os.getpid()) < before + (1 << 18):
+            ballast += [bytes(size - 33) for _ in range(1_000)]
+    return ballast
+
+
+def context(file: str | None) -> ssl.SSLContext | None:
+    if file is None:
+        return None
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    made.load_cert_chain(file)
+    return made
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("log")
+    options.add_argument("--transport", choices=[*TRANSPORTS], default="dense")
     options.add_argument("--ping", type=float, default=0.0)
     options.add_argument("--gc", choices=["tuned", "default"], default="tuned")
+    options.add_argument("--tls", help="a file with certificate and key")
+    options.add_argument("--proxied", action="store_true", help="behind a proxy that speaks the PROXY protocol")
+    options.add_argument("--profile", help="write a profile of the event loop's thread (pstats) to this file")
     chosen = options.parse_args()
-    if tuned := chosen.gc == "tuned":
+    if chosen.gc == "tuned":
         gc.set_threshold(*GC_THRESHOLDS)
-    trio.run(main, chosen.ping, tuned)
+    profile = cProfile.Profile()
+    if chosen.profile:
+        profile.enable()
+    trio.run(main, chosen)
+    if chosen.profile:
+        profile.dump_stats(chosen.profile)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import asdict, frozen
+from machine import spread
 
 COLLECT = "STATIONKEEPER_BENCH_RESULTS"
 """Names the file to which `report` also adds its results, a JSON object a line; `run.py` sets it."""
@@ -27,6 +29,21 @@ class Result:
     note: str = ""
     """Spread, sizes, and what the value was compared with."""
 
+    @classmethod
+    def of(
+        cls,
+        part: str,
+        name: str,
+        values: Sequence[float],
+        *,
+        unit: str,
+        scale: float = 1.0,
+        at_most: float | None = None,
+    ) -> Result:
+        """Return the median of several rounds, and their spread as its note."""
+        each = [value * scale for value in values]
+        return cls(part=part, name=name, value=statistics.median(each), unit=unit, at_most=at_most, note=spread(each))
+
     @property
     def target(self) -> str:
         if self.at_most is not None:
@@ -42,6 +59,21 @@ class Result:
 def short(number: float) -> str:
     """Write a number with as many digits as mean something."""
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def ratio(
+    part: str,
+    above: str,
+    dear: Sequence[float],
+    below: str,
+    cheap: Sequence[float],
+    *,
+    at_least: float | None = None,
+) -> Result:
+    """Return how many times dearer one side is than another: the median of the rounds' ratios, with their spread."""
+    each = [one / other for one, other in zip(dear, cheap, strict=True)]
+    value = statistics.median(each)
+    return Result(part=part, name=f"{above} / {below}", value=value, unit="x", at_least=at_least, note=spread(each))
 
 
 def table(results: Sequence[Result]) -> str:
