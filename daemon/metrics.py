@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ..engine import Engine
-from ..projections import outbox, presence, registry, webhooks
+from ..projections import conflicts, outbox, presence, registry, webhooks
 from .api.webhooks import problem_of
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -68,6 +68,8 @@ class EngineCollector(Collector):
         yield _gauge("stations_registered", "Stations that are registered.", len(registered))
         yield _gauge("stations_online", "Stations whose flag says online.", online)
         yield _gauge("stations_held", "Of those, stations not observed: their gateway ended within the grace.", held)
+        fighting = len(self._engine.state(conflicts).standing(self._engine.now()))
+        yield _gauge("stations_in_conflict", "Stations whose identity two devices take over from each other.", fighting)
         yield _gauge("watching", "1: a gateway watches, so that flags are observed.", fleet.watching)
 
     def _connections(self) -> Iterator[Metric]:

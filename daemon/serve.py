@@ -21,7 +21,7 @@ from ..engine.core import Engine
 from ..engine.errors import WrongSetting
 from ..engine.log.driver import log_path
 from ..engine.run import open_engine
-from ..projections import outbox, presence, registry, settling, webhooks
+from ..projections import conflicts, outbox, presence, refusals, registry, settling, webhooks
 from ..transports.responder import Responder
 from ..transports.webhooks.sender import WebhookSender
 from ..transports.websocket.stations import WebSocketStations
@@ -38,7 +38,7 @@ from .registry.revocation import drop_the_revoked
 from .registry.standing import bring_into_line, read_standing
 from .settle import settle_stations
 from .tls import StationTls
-from .troubles import tell_of_troubles
+from .troubles import tell_of_conflicts, tell_of_troubles
 
 _log = structlog.get_logger("stationkeeper")
 
@@ -133,7 +133,7 @@ class Daemon:
         async with open_engine(
             log_path(config.log.url),
             transports=[self._transport, sender],
-            projections=[presence, registry, webhooks, outbox, settling],
+            projections=[presence, registry, webhooks, outbox, settling, conflicts, refusals],
             gateway=config.gateway.name,
             settings=config.engine_settings(),
             mute=True,
@@ -155,6 +155,7 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(settle_stations, engine)
                 nursery.start_soon(tell_of_troubles, engine)
+                nursery.start_soon(tell_of_conflicts, engine)
                 asked = config.stations.security != "none"
                 nursery.start_soon(partial(drop_the_revoked, engine, open=options.open, asked=asked))
                 await self._told_to_stop.wait()

@@ -1,4 +1,7 @@
-"""Telling an operator of troubles that end by themselves or by a hand from outside: the log that cannot be written."""
+"""Telling an operator of troubles that end by themselves or by a hand from outside.
+
+The log that cannot be written, and two devices that use one station's identity.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,32 @@ from typing import Final
 import trio
 
 from ..engine.core import Engine
+from ..engine.events import Micros
+from ..projections import conflicts
 
 LOOK: Final = 1.0
 """Seconds: soon enough for a person, nothing for us."""
 
 _log: Final = logging.getLogger("stationkeeper.log")
+_stations_log: Final = logging.getLogger("stationkeeper.stations")
+
+
+async def tell_of_conflicts(engine: Engine) -> None:
+    """Say of each conflict, once, that there is one, for as long as this runs; the engine folds `conflicts`."""
+    told: dict[str, Micros] = {}
+    while True:
+        standing = engine.state(conflicts).standing(engine.now())
+        for conflict in standing:
+            if told.get(conflict.station) != conflict.since:
+                _stations_log.warning(
+                    "two devices use the identity %r: they took it over from each other %d times within %d s; "
+                    "one of them is to get another id, or was to be switched off",
+                    conflict.station,
+                    conflict.takeovers,
+                    (conflict.last - conflict.since) // 1_000_000,
+                )
+        told = {conflict.station: conflict.since for conflict in standing}
+        await trio.sleep(LOOK)
 
 
 async def tell_of_troubles(engine: Engine) -> None:

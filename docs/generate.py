@@ -24,8 +24,9 @@ from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.requests import UrlPolicy
 from stationkeeper.engine import events, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
-from stationkeeper.projections import outbox, presence, registry, webhooks
+from stationkeeper.projections import conflicts, outbox, presence, refusals, registry, webhooks
 
+PROJECTIONS = (presence, registry, webhooks, outbox, conflicts, refusals)
 REFERENCE = Path(__file__).parent / "reference"
 CONTEXT: dict[str, Any] = {"terminal_width": 100, "help_option_names": ["-h", "--help"]}
 NOTICE = "<!-- Written by docs/generate.py from the code: change it there. -->\n\n"
@@ -257,7 +258,7 @@ def metrics_page() -> str:
 
 
 async def metrics_of_nothing() -> str:
-    async with open_engine(MemoryLog(), projections=[presence, registry, webhooks, outbox], inline=True) as engine:
+    async with open_engine(MemoryLog(), projections=PROJECTIONS, inline=True) as engine:
         return Metrics(engine).text().decode()
 
 
@@ -271,7 +272,7 @@ async def openapi() -> dict[str, Any]:
     async def send(message: Any) -> None:
         told.append(message)
 
-    async with open_engine(MemoryLog(), projections=[presence, registry, webhooks, outbox], inline=True) as engine:
+    async with open_engine(MemoryLog(), projections=PROJECTIONS, inline=True) as engine:
         app = create_app(engine, Registrar(engine, policy=UrlPolicy()), tokens=Tokens())
         await app(
             {

@@ -113,9 +113,10 @@ class Conflicts(Mapping[str, Conflict]):
 
     def forget_what_is_over(self, at: Micros) -> None:
         """Forget what has been quiet for long enough at a time, from the front."""
-        for kept in (self._rows, self._taken):
-            while kept and at - (oldest := next(iter(kept.values()))).last > QUIET:
-                del kept[oldest.station]
+        both: tuple[dict[str, Conflict] | dict[str, Taken], ...] = (self._rows, self._taken)
+        for kept in both:
+            while kept and at - kept[oldest := next(iter(kept))].last > QUIET:
+                del kept[oldest]
 
     def dump(self) -> bytes:
         """Write them down, in order."""

@@ -19,7 +19,7 @@ from stationkeeper.engine.ledger.note import VerifyingKey
 from stationkeeper.engine.log.secrets import open_secrets
 from stationkeeper.engine.log.sqlite import SqliteLog, open_log
 from stationkeeper.engine.snapshots import take
-from stationkeeper.projections import outbox, presence, registry, sessions, settling, webhooks
+from stationkeeper.projections import conflicts, outbox, presence, refusals, registry, sessions, settling, webhooks
 
 
 def plain(entry: Entry) -> Entry:
@@ -57,7 +57,7 @@ def vouch(log: SqliteLog) -> None:
 
 def keep_snapshots(log: SqliteLog) -> None:
     """Keep a snapshot of everything that an audit can judge."""
-    fold = Fold([presence, registry, webhooks, outbox, settling, sessions])
+    fold = Fold([presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals])
     for recorded in log.read():
         fold.advance(recorded)
     log.keep_snapshots([*take(fold), ledger_of(log).snapshot()])

@@ -134,6 +134,19 @@ PRESENCE: SearchStrategy[tuple[e.Event, str]] = st.one_of(
 
 OTHERS: SearchStrategy[tuple[e.Event, str]] = st.one_of(
     st.tuples(st.builds(e.GatewayStalled, since=times, until=times), st.just("")),
+    st.tuples(
+        st.builds(
+            e.HandshakeRefused,
+            claimed=stations | st.just(""),
+            reason=st.sampled_from(("unknown_station", "wrong_credentials")),
+            status=codes.map(lambda code: code or 404),
+            hint=st.sampled_from(("", "a hint")),
+            count=rounds,
+            first_at=times,
+            last_at=times,
+        ),
+        st.just(""),
+    ),
     st.tuples(st.sampled_from((e.StationRegistered, e.StationUpdated)).flatmap(_records), stations),
     st.tuples(st.builds(e.StationRemoved), stations),
     st.tuples(st.builds(e.StationSettled, version=rounds, settling=seconds), stations),
@@ -146,7 +159,7 @@ OTHERS: SearchStrategy[tuple[e.Event, str]] = st.one_of(
     st.tuples(st.builds(e.WebhookDisabled, reason=st.just("dead"), since=times, status=codes), webhooks),
     st.tuples(st.builds(e.WebhookRecovered, since=positions, until=positions), webhooks),
 )
-"""Events of stations' records and of webhooks, each with its subject."""
+"""Events of stations' records, of refusals and of webhooks, each with its subject."""
 
 
 def _deliveries(history: list[Recorded]) -> SearchStrategy[tuple[e.Event, str]]:

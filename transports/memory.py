@@ -14,7 +14,7 @@ import trio
 from attrs import frozen
 
 from ..engine.errors import LogUnavailable
-from ..engine.stations import Arrival, Connection, Door, Ending, NotAdmitted
+from ..engine.stations import Arrival, Connection, Door, Ending, Hint, NotAdmitted
 from .admission import SUBPROTOCOLS, Admit, AnyStation, Knock, Refusal, Subprotocol
 from .handshake.subprotocols import choose
 
@@ -132,7 +132,7 @@ class MemoryStations:
         )
 
 
-def _turned_away(door: Door, knock: Knock, status: int, reason: str, hint: str = "") -> NotLetIn:
+def _turned_away(door: Door, knock: Knock, status: int, reason: str, hint: Hint = "") -> NotLetIn:
     door.refused(knock.station, reason=reason, status=status, hint=hint, remote=knock.remote)
     return NotLetIn(status, reason)
 

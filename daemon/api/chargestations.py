@@ -18,8 +18,9 @@ from ...engine.events import PingSettings, StationRecord
 from ...engine.fold import Fold
 from ...engine.log import Log
 from ...engine.log.stations import life_of
-from ...projections import presence, registry
+from ...projections import conflicts, presence, registry
 from ...projections.chargestation import chargestation
+from ...projections.conflicts import Conflict
 from ..http.paths import encoded
 from ..registry.errors import Invalid, NotFound
 from ..registry.registrar import Registrar
@@ -78,6 +79,7 @@ def shown(engine: Engine, id: str) -> dict[str, object]:
     registered = engine.state(registry).get(id)
     found["registered"] = registered is not None
     found["liveness"] = None if registered is None else liveness_of(registered.record)
+    found["conflict"] = conflict_as_json(engine.state(conflicts).of(id, engine.now()))
     live = engine.connection(id)
     if live is not None and not live.over:
         found["live"] = {
@@ -96,7 +98,7 @@ def shown_as_of(log: Log, id: str, moment: str) -> dict[str, object]:
         NotFound: there was no such station.
     """
     position = position_of(log, moment)
-    fold = Fold([presence, registry])
+    fold = Fold([presence, registry, conflicts])
     for recorded in life_of(log, id, until=position):
         fold.advance(recorded)
     newest = next(log.read(position - 1, until=position), None)
@@ -105,13 +107,21 @@ def shown_as_of(log: Log, id: str, moment: str) -> dict[str, object]:
         raise NotFound(f"there was no station {id!r} as of position {position}")
     registered = fold.state(registry).get(id)
     liveness = None if registered is None else liveness_of(registered.record)
+    conflict = None if newest is None else fold.state(conflicts).of(id, newest.at)
     as_of = {"position": position, "at": None if newest is None else rfc3339(newest.at)}
-    return {**found, "liveness": liveness, "asOf": as_of}
+    return {**found, "liveness": liveness, "conflict": conflict_as_json(conflict), "asOf": as_of}
 
 
 def liveness_of(record: StationRecord) -> dict[str, float | None] | None:
     """Return how a station is watched where that differs from the gateway's settings; none if it does not."""
     return None if record.liveness is None else asdict(record.liveness)
+
+
+def conflict_as_json(conflict: Conflict | None) -> dict[str, object] | None:
+    """Write a conflict out, or that there is none. It is never part of a webhook."""
+    if conflict is None:
+        return None
+    return {"since": rfc3339(conflict.since), "last": rfc3339(conflict.last), "takeovers": conflict.takeovers}
 
 
 def position_of(log: Log, moment: str, *, name: str = "at", before: bool = False) -> int:

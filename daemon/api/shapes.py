@@ -137,6 +137,14 @@ class LiveShown(Answer):
     remote: str
 
 
+class ConflictShown(Answer):
+    """Two devices use the station's identity, and take it over from each other."""
+
+    since: Time
+    last: Time = Field(description="The newest takeover.")
+    takeovers: int = Field(description="Those in which the older connection had just spoken.")
+
+
 class AsOf(Answer):
     """Which moment an answer is of."""
 
@@ -174,6 +182,7 @@ class Chargestation(Answer):
     disconnect: DisconnectShown | None
     registered: bool | None = Field(None, description="False: it was let in openly. Not in answers with `at`.")
     liveness: LivenessShown | None = Field(None, description="How it is watched, where its own. Not in webhooks.")
+    conflict: ConflictShown | None = Field(None, description="null mostly. Not in webhooks.")
     live: LiveShown | None = None
     asOf: AsOf | None = Field(None, description="Only in answers with `at`.")  # noqa: N815
 

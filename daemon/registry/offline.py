@@ -26,7 +26,7 @@ from ...engine.log.sqlite import SqliteLog
 from ...engine.names import new_id
 from ...engine.settings import EngineSettings
 from ...engine.snapshots import fold_of
-from ...projections import outbox, presence, registry, webhooks
+from ...projections import conflicts, outbox, presence, refusals, registry, webhooks
 from .errors import Refused
 
 S = TypeVar("S")
@@ -122,7 +122,8 @@ def open_book(log: str | Path, *, make: bool = False) -> Generator[OfflineBook]:
                 f"{kept.path} stands without its secrets file, so it is a copy; serve it with --adopt once to speak "
                 "for it"
             )
-        book = OfflineBook(kept, fold_of(kept, [presence, registry, webhooks, outbox]), secrets, ledger)
+        fold = fold_of(kept, [presence, registry, webhooks, outbox, conflicts, refusals])
+        book = OfflineBook(kept, fold, secrets, ledger)
         book.catch_up()
         yield book
 

@@ -9,6 +9,8 @@ from typing import Final
 
 from attrs import frozen
 
+from ...engine.stations import Hint
+
 _STATUSES: Final = frozenset(HTTPStatus)
 _TLS_HINTS: Final = {
     "HTTP_REQUEST": "the peer speaks plain HTTP on a TLS port: use wss://",
@@ -28,7 +30,7 @@ class Refused(Exception):
     status: int
     reason: str
     """For programs; see `HandshakeRefused.reason`."""
-    hint: str = ""
+    hint: Hint = ""
     """For a technician. It is recorded, never sent."""
     headers: tuple[tuple[str, str], ...] = ()
 

@@ -11,7 +11,7 @@ import trio
 from attrs import frozen
 from trio_websocket import WebSocketRequest, wrap_server_stream
 
-from ...engine.stations import Door
+from ...engine.stations import Door, Hint
 from ..admission import Knock, Refusal, Welcome
 from ..gate.lobby import Patience
 from ..handshake.answers import Refused, refuse_fragment, refuse_tls, retry_after
@@ -93,7 +93,7 @@ class Visit:
         hint = "it said nothing at first, while others waited to be let in; it should come again"
         self.turn_away(Refused(503, "crowded", hint, retry_after(5)))
 
-    def refused(self, status: int, reason: str, hint: str) -> None:
+    def refused(self, status: int, reason: str, hint: Hint) -> None:
         """Tell the door that the peer was not let in."""
         reception = self._reception
         self._door.refused(reception.claimed, reason=reason, status=status, hint=hint, remote=reception.remote)
