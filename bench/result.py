@@ -56,6 +56,15 @@ class Result:
         return low and (self.at_most is None or self.value <= self.at_most)
 
 
+@frozen(kw_only=True)
+class Curve:
+    """Something over something: material for the picture."""
+
+    part: str
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
 def short(number: float) -> str:
     """Write a number with as many digits as mean something."""
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
@@ -88,11 +97,12 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def report(results: Sequence[Result]) -> None:
-    """Print the results, and hand them to `run.py` where that is what runs this."""
+def report(results: Sequence[Result], curves: Sequence[Curve] = ()) -> None:
+    """Print the results; or hand them, and what is only drawn, to `run.py`, where that is what runs this."""
     collect = os.environ.get(COLLECT)
     if collect is None:
         print(table(results))
         return
     with Path(collect).open("a") as file:
         file.writelines(json.dumps(asdict(one)) + "\n" for one in results)
+        file.writelines(json.dumps(asdict(curve)) + "\n" for curve in curves)

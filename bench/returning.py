@@ -100,7 +100,7 @@ class Returning(Callers):
             return int(asked[1]) + random.random()
         if self.mode == "go":
             return random.uniform(*AGAIN)
-        return min(random.uniform(*FIRST_WAIT) * 2 ** max(failed - 1, 0), LONGEST_WAIT)
+        return min(random.uniform(*FIRST_WAIT) * float(1 << max(failed - 1, 0)), LONGEST_WAIT)
 
 
 def obey(fleet: Returning, word: str) -> dict[str, Any]:

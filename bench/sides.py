@@ -49,7 +49,7 @@ class Side:
 
 PYTHON = sys.executable
 DENSE = Side("dense", (PYTHON, str(HERE / "our_server.py")), ours=True, needs="DenseStations")
-HARDENED = Side("trio-websocket, hardened", (*DENSE.command, "--transport", "trio-websocket"), ours=True)
+HARDENED = Side("trio-websocket", (*DENSE.command, "--transport", "trio-websocket"), ours=True)
 PLAIN = Side("bare trio-websocket", (PYTHON, str(HERE / "plain_server.py")))
 OCPP = Side("ocpp on websockets", (PYTHON, str(HERE / "peers/ocpp_server.py")))
 OCPP_RPC = Side("npm ocpp-rpc", ("node", str(PEERS / "ocpp_rpc_server.js")), npm=True, pinging="")
@@ -91,18 +91,24 @@ class Server:
 class Grounds:
     """Where servers run: a folder with the logs of ours, swept at the end."""
 
-    def __init__(self, folder: Path, stations: int) -> None:
+    def __init__(self, folder: Path, stations: int, *, pinned: bool) -> None:
         self._folder = folder
         self._stations = stations
+        self._pinned = pinned
+
+    def log(self) -> Path:
+        """Return a new folder with a log (`fleet.LOG`) in which the stations are registered."""
+        return registered(self._folder, self._stations)
 
     @contextmanager
     def serving(self, side: Side, *, ping: float = 0.0, more: tuple[str, ...] = ()) -> Iterator[Server]:
         """Run a server until the block ends. It prints its port, and ends with its standard input."""
-        home = registered(self._folder, self._stations) if side.ours else self._folder
+        home = self.log() if side.ours else self._folder
         words = [*side.command, LOG if side.ours else PASSWORD, *more]
         words += ([side.pinging] if side.pinging else []) + [str(ping)] if ping else []
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=home) as process:
-            keep_to_core(SERVER_CORE, process.pid)
+            if self._pinned:
+                keep_to_core(SERVER_CORE, process.pid)
             assert process.stdin is not None
             assert process.stdout is not None
             try:
@@ -118,9 +124,10 @@ class Grounds:
 
 
 @contextmanager
-def grounds(stations: int) -> Iterator[Grounds]:
-    """Prepare for servers that know so many stations. This process, the clients', keeps to a core of its own."""
+def grounds(stations: int, *, pinned: bool = True) -> Iterator[Grounds]:
+    """Prepare for servers that know so many stations. If pinned, this process, the clients', and they keep apart."""
     many_sockets()
-    keep_to_core(CLIENT_CORE)
+    if pinned:
+        keep_to_core(CLIENT_CORE)
     with tempfile.TemporaryDirectory(prefix="stationkeeper-bench-") as folder:
-        yield Grounds(Path(folder), stations)
+        yield Grounds(Path(folder), stations, pinned=pinned)
