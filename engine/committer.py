@@ -43,7 +43,7 @@ _TOO_LATE: Final = "the log is closing; nothing more is written"
 class Ticket:
     """A submission's place in the queue."""
 
-    __slots__ = ("_done", "_error", "_event", "_positions", "dropped", "entries", "required")
+    __slots__ = ("_done", "_error", "_event", "_positions", "_then", "dropped", "entries", "required")
 
     def __init__(self, entries: Sequence[Entry], *, required: bool) -> None:
         self.entries = entries
@@ -54,6 +54,7 @@ class Ticket:
         self._positions: list[int] = []
         self._error: LogError | None = None
         self._event: trio.Event | None = None
+        self._then: Callable[[LogError | None], None] | None = None
 
     @property
     def done(self) -> bool:
@@ -80,6 +81,14 @@ class Ticket:
             raise self._error
         return self._positions
 
+    def then(self, callback: Callable[[LogError | None], None]) -> None:
+        """Have *callback* called once `wait` would return (None), or with what it would raise; for whoever has no task
+        to wait in. It must not raise, and there is one at most."""
+        if self._done:
+            callback(self._error)
+        else:
+            self._then = callback
+
     def resolve(self, positions: list[int]) -> None:
         """Wake the waiter with the positions; for the committer."""
         if not self._done:
@@ -96,6 +105,9 @@ class Ticket:
         self._done = True
         if self._event is not None:
             self._event.set()
+        if self._then is not None:
+            self._then(self._error)
+            self._then = None
 
 
 class Committer:

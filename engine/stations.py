@@ -7,7 +7,6 @@ hears and how it ended, and obeys the orders that come over its `Link`, which ne
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
@@ -124,6 +123,18 @@ class Connection(Protocol):
         ...
 
 
+class Undecided(Protocol):
+    """A handshake that nobody has decided yet: no grace lapses over its head. As a context, for a block."""
+
+    def decided(self) -> None:
+        """It is admitted, refused or gone."""
+        ...
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
 class Door(Protocol):
     """Where a transport asks to let stations in."""
 
@@ -131,8 +142,8 @@ class Door(Protocol):
         """Return why this station cannot be let in now; none if it can. A takeover is never refused for capacity."""
         ...
 
-    def handshake(self) -> AbstractContextManager[None]:
-        """Count a handshake as undecided from its accept until the block ends: no grace lapses over its head."""
+    def handshake(self) -> Undecided:
+        """Count a handshake, from its accept, as undecided until it is `decided`."""
         ...
 
     async def admit(self, arrival: Arrival, link: Link) -> Connection:
@@ -144,6 +155,19 @@ class Door(Protocol):
         Raises:
             NotAdmitted: not now (full, draining, superseded or ended meanwhile); answer 503 as it says.
             LogUnavailable: the log cannot be written; answer 503.
+        """
+        ...
+
+    def let_in(self, arrival: Arrival, link: Link, decided: Callable[[LogUnavailable | None], None]) -> Connection:
+        """Admit a station without waiting: *decided* is called once `admit` would return (None), or with what it would
+        raise. It must not raise itself, and may be called before this returns.
+
+        The connection owes its `closed` from now on: a peer that goes before the decision is told of by `ended`, and
+        the decision is then `NotAdmitted`.
+
+        Raises:
+            NotAdmitted: not now, known at once; *decided* is not called.
+            LogUnavailable: the log cannot be written, known at once; *decided* is not called.
         """
         ...
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .admission import Knock as Knock
     from .admission import Refusal as Refusal
     from .admission import Welcome as Welcome
+    from .dense.stations import DenseStations as DenseStations
     from .memory import Closed as Closed
     from .memory import MemoryStation as MemoryStation
     from .memory import MemoryStations as MemoryStations
@@ -26,6 +27,7 @@ _HOMES = {
     "Admit": "admission",
     "AnyStation": "admission",
     "Closed": "memory",
+    "DenseStations": "dense.stations",
     "Knock": "admission",
     "MemoryStation": "memory",
     "MemoryStations": "memory",

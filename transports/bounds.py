@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
 from attrs import frozen
+
+from ..engine.stations import Ending
+from .frames import Meter
 
 
 @frozen(kw_only=True)
@@ -26,6 +30,61 @@ class Bounds:
     """Messages of a station that wait to be handled. OCPP allows one unanswered call in each direction."""
     sweep: float = 1.0
     """Seconds between two looks at what has begun and not ended."""
+
+
+class Progress:
+    """Since when a frame, a message or a write of one connection has been under way."""
+
+    __slots__ = ("_begun_at", "_frames", "_message_at", "_messages", "_waits_since")
+
+    def __init__(self) -> None:
+        self._begun_at: float | None = None
+        self._message_at: float | None = None
+        self._waits_since: float | None = None
+        self._frames = self._messages = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is under way, so that somebody should look at it now and then."""
+        return not (self._begun_at is None and self._message_at is None and self._waits_since is None)
+
+    def heard(self, meter: Meter, now: float) -> None:
+        """Note where *meter* stands, after bytes came."""
+        if not meter.in_frame:
+            self._begun_at = None
+        elif self._begun_at is None or meter.frames != self._frames:
+            self._begun_at = now
+        if not meter.in_message:
+            self._message_at = None
+        elif self._message_at is None or meter.messages != self._messages:
+            self._message_at = now
+        self._frames, self._messages = meter.frames, meter.messages
+
+    def wrote(self, waiting: int, now: float) -> None:
+        """Note how many bytes wait to be written, after an attempt."""
+        if not waiting:
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = now
+
+    def overdue(self, bounds: Bounds, now: float, look: Callable[[], bool]) -> Ending | None:
+        """Return how the connection ends because something takes too long. *look* tells whether bytes wait unread:
+        then it is our reader that is late."""
+        if _older(self._waits_since, now - bounds.unread_time):
+            reason = f"nothing was read for {bounds.unread_time:g} s"
+            return Ending(side="gateway", cause="slow_reader", reason=reason)
+        for since, limit, what in (
+            (self._begun_at, bounds.frame_time, "frame"),
+            (self._message_at, bounds.message_time, "message"),
+        ):
+            if _older(since, now - limit) and not look():
+                reason = f"a {what} must be complete within {limit:g} s"
+                return Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason)
+        return None
+
+
+def _older(since: float | None, limit: float) -> bool:
+    return since is not None and since < limit
 
 
 class Suspect(Protocol):

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ..clock import Clock, EventClock
 from ..codec import decode
 from ..entry import Entry, Recorded
-from ..errors import LogUnavailable
+from ..errors import LogError, LogUnavailable
 from ..events import (
     Cause,
     ConnectionClosed,
@@ -29,7 +28,7 @@ from ..events import (
 from ..names import closed_id, connection_name, opened_id, timed_out_id
 from ..settings import EngineSettings
 from ..stations import Arrival, Busy, Ending, Hint, Link, NotAdmitted
-from .grace import Handshakes
+from .grace import Handshakes, Undecided
 from .liveness import Vigil
 from .refusals import Refusal, Refusals
 from .watchdog import Watchdog
@@ -41,6 +40,9 @@ ABNORMAL = 1006
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it, modulo 1, are spread evenly however many there are: the phases of successive admissions."""
+
+_ABORTED = Ending(side="gateway", cause="handshake_aborted")
+_ENDED = Busy(reason="ended", retry_after=5)
 
 _CODES: dict[Cause, int] = {
     "superseded": GOING_AWAY,
@@ -59,6 +61,10 @@ class Ticket(Protocol):
 
     async def wait(self) -> Sequence[int]:
         """Return the positions once it is durable and folded."""
+        ...
+
+    def then(self, callback: Callable[[LogError | None], None]) -> None:
+        """Have *callback* called once `wait` would return (None), or with what it would raise."""
         ...
 
 
@@ -176,10 +182,39 @@ class Doorway:
             self.handshakes.turned_away = True
         return busy
 
-    def handshake(self) -> AbstractContextManager[None]:
+    def handshake(self) -> Undecided:
         return self.handshakes.one()
 
     async def admit(self, arrival: Arrival, link: Link) -> LiveConnection:
+        connection, ticket = self._enter(arrival, link)
+        try:
+            await ticket.wait()
+        except BaseException:
+            self.end(connection, _ABORTED)
+            raise
+        if connection.over:
+            raise NotAdmitted(_ENDED)
+        self._stands(connection)
+        return connection
+
+    def let_in(self, arrival: Arrival, link: Link, decided: Callable[[LogUnavailable | None], None]) -> LiveConnection:
+        connection, ticket = self._enter(arrival, link)
+
+        def settled(error: LogError | None) -> None:
+            if error is not None:
+                self.end(connection, _ABORTED)
+                decided(error if isinstance(error, LogUnavailable) else LogUnavailable(str(error)))
+            elif connection.over:
+                decided(NotAdmitted(_ENDED))
+            else:
+                self._stands(connection)
+                decided(None)
+
+        ticket.then(settled)
+        return connection
+
+    def _enter(self, arrival: Arrival, link: Link) -> tuple[LiveConnection, Ticket]:
+        """Have an `opened` queued, in the name of the next admission."""
         if (busy := self.why_busy(arrival.station)) is not None:
             self.handshakes.turned_away = True
             raise NotAdmitted(busy)
@@ -190,18 +225,15 @@ class Doorway:
         connection = LiveConnection(self, name, arrival, link, vigil, self.times.now())
         connection.opening = ticket = self._desk.submit([self._opened(connection)], required=False)
         self._owing[name] = connection
-        try:
-            await ticket.wait()
-        except BaseException:
-            self.end(connection, Ending(side="gateway", cause="handshake_aborted"))
-            raise
-        if connection.over:
-            raise NotAdmitted(Busy(reason="ended", retry_after=5))
+        return connection, ticket
+
+    def _stands(self, connection: LiveConnection) -> None:
+        """Its `opened` is durable and visible: watch it, and let orders go out over its link."""
         connection.admitted = True
+        connection.opening = None
         self._tally["opened"] += 1
         self.watchdog.watch(connection)
         self.watched_sooner()
-        return connection
 
     def refused(self, claimed: str, *, reason: str, status: int, hint: Hint = "", remote: str = "") -> None:
         if status == 503:

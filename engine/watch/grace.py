@@ -7,8 +7,7 @@ lapses at last.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from attrs import frozen
 
@@ -22,6 +21,24 @@ class Lapse:
     """Seconds listened, by whichever runs, since its end."""
 
 
+class Undecided:
+    """One handshake that is not decided yet (`stations.Undecided`)."""
+
+    __slots__ = ("_among", "_number")
+
+    def __init__(self, among: dict[int, None], number: int) -> None:
+        self._among = among
+        self._number = number
+
+    def decided(self) -> None:
+        self._among.pop(self._number, None)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None:
+        self.decided()
+
+
 class Handshakes:
     """Which handshakes are undecided: accepted, but neither admitted nor refused yet."""
 
@@ -32,16 +49,11 @@ class Handshakes:
         """Whether one was answered 503 since this was last set back."""
         self._undecided: dict[int, None] = {}
 
-    @contextmanager
-    def one(self) -> Generator[None]:
-        """Count a handshake as undecided until the block ends."""
+    def one(self) -> Undecided:
+        """Count a handshake as undecided until it is `decided`."""
         self.accepted += 1
-        number = self.accepted
-        self._undecided[number] = None
-        try:
-            yield
-        finally:
-            del self._undecided[number]
+        self._undecided[self.accepted] = None
+        return Undecided(self._undecided, self.accepted)
 
     def decided_up_to(self, number: int) -> bool:
         """Return whether the first *number* handshakes are all decided."""

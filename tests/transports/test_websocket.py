@@ -1,8 +1,9 @@
-"""The WebSocket transport, judged by the suite: on TCP, and on TLS."""
+"""The WebSocket transports, judged by the suite: on TCP, and on TLS."""
 
 from __future__ import annotations
 
 import ssl
+from typing import ClassVar
 
 import pytest
 import trustme
@@ -17,7 +18,7 @@ from stationkeeper.engine.testing.stations import (
     StationConformance,
     TurnedAway,
 )
-from stationkeeper.transports import Knock, Refusal, WebSocketStations, Welcome
+from stationkeeper.transports import DenseStations, Knock, Refusal, WebSocketStations, Welcome
 from stationkeeper.transports.bounds import Bounds
 
 SHORT = Bounds(frame_time=0.5, message_time=1.0, unread_time=0.5, sweep=0.05)
@@ -56,13 +57,21 @@ class SocketCaller(Caller):
         return HungUp(code)
 
 
-class TestWebSocketStations(StationConformance):
+class OverSockets(StationConformance):
+    """Either transport, on TCP or on TLS."""
+
+    transport: ClassVar[type[WebSocketStations | DenseStations]]
+    server: ssl.SSLContext | None = None
+    client: ssl.SSLContext | None = None
+
     def make(self, on_message: OnMessage) -> StationTransport:
-        return WebSocketStations("127.0.0.1:0", admit=all_but_strangers, on_message=on_message, bounds=SHORT)
+        return self.transport(
+            "127.0.0.1:0", admit=all_but_strangers, on_message=on_message, bounds=SHORT, tls=self.server
+        )
 
     async def dial(self, url: str, station: str) -> Caller:
         try:
-            return SocketCaller(await RawStation.open(f"{url}/{station}", self.callers))
+            return SocketCaller(await RawStation.open(f"{url}/{station}", self.callers, tls=self.client))
         except Rejected as error:
             raise TurnedAway(error.status) from None
 
@@ -78,18 +87,23 @@ def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-class TestWebSocketStationsOverTLS(StationConformance):
+class OverTLS(OverSockets):
     @pytest.fixture(autouse=True)
     def _certificates(self, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
         self.server, self.client = tls
 
-    def make(self, on_message: OnMessage) -> StationTransport:
-        return WebSocketStations(
-            "127.0.0.1:0", admit=all_but_strangers, on_message=on_message, bounds=SHORT, tls=self.server
-        )
 
-    async def dial(self, url: str, station: str) -> Caller:
-        try:
-            return SocketCaller(await RawStation.open(f"{url}/{station}", self.callers, tls=self.client))
-        except Rejected as error:
-            raise TurnedAway(error.status) from None
+class TestWebSocketStations(OverSockets):
+    transport = WebSocketStations
+
+
+class TestWebSocketStationsOverTLS(OverTLS):
+    transport = WebSocketStations
+
+
+class TestDenseStations(OverSockets):
+    transport = DenseStations
+
+
+class TestDenseStationsOverTLS(OverTLS):
+    transport = DenseStations

@@ -1,0 +1,140 @@
+"""Stations in over WebSocket (OCPP-J), densely: one trio task over epoll serves all of them.
+
+A station that is idle has no task, no buffer and no protocol object here. Tasks run only where something waits: a
+password that has to be stretched, messages that are being handled.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Final
+
+import trio
+from attrs import evolve
+
+from ...engine.stations import Door
+from ..admission import Admit
+from ..bounds import Bounds, Suspects
+from ..handshake.reception import Manners
+from ..sockets.listening import listen, parse_address, shown
+from ..sockets.tls import Tls
+from .house import House, OnMessage
+from .reactor import READ
+from .visit import Visit
+
+_LOG: Final = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 64
+"""Accepts in a row before others get their turn."""
+
+
+class DenseStations:
+    """A station transport (`engine.stations.StationTransport`) on TCP, with or without TLS.
+
+    Args:
+        listen: `HOST:PORT`; port 0 picks one. Loopback by default: the outside is let in on purpose.
+        admit: decides who is let in; `AnyStation()`, or your own. One that offers `at_once` is asked without a task.
+        on_message: handles the stations' messages, one at a time for each station. Without it they are dropped.
+        path: what stands before the station id in the URL.
+        tls: how to end TLS here. Client certificates are read if it asks for them.
+        max_message: bytes of a message. OCPP messages rarely reach a tenth of the default.
+        handshake_timeout: seconds from accept to 101.
+        max_handshakes: handshakes under way at once. Those beyond wait in the kernel's queue.
+        public_url: where stations dial in, if that is not where this listens (a proxy, a port mapping).
+        bounds: what else one peer may cost.
+    """
+
+    def __init__(
+        self,
+        listen: str = "127.0.0.1:9000",
+        *,
+        admit: Admit,
+        on_message: OnMessage | None = None,
+        path: str = "/ocpp",
+        tls: Tls | None = None,
+        max_message: int = 64 * 1024,
+        handshake_timeout: float = 10.0,
+        max_handshakes: int = 1024,
+        public_url: str | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._address = parse_address(listen)
+        self._house = House(
+            manners=Manners(admit=admit, path="/" + path.strip("/")),
+            tls=tls,
+            suspects=Suspects(evolve(bounds or Bounds(), message=max_message)),
+            on_message=on_message,
+            handshake_timeout=handshake_timeout,
+        )
+        self._max_handshakes = max_handshakes
+        self._public_url = public_url
+        self._listeners: list[socket.socket] = []
+        self._stopping = trio.Event()
+        self._serving = False
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where this listens, as `HOST:PORT`; empty before `bind` and after `stop_accepting`."""
+        return [shown(listener) for listener in self._listeners]
+
+    async def bind(self) -> str:
+        self._listeners = await listen(self._address)
+        scheme = "ws" if self._house.tls is None else "wss"
+        return self._public_url or f"{scheme}://{self.addresses[0]}{self._house.manners.path.rstrip('/')}"
+
+    async def serve(self, door: Door) -> None:
+        self._serving = True
+        house = self._house
+        house.door = door
+        try:
+            async with trio.open_nursery() as nursery, trio.open_nursery() as house.nursery:
+                nursery.start_soon(house.reactor.run)
+                nursery.start_soon(house.look_around)
+                nursery.start_soon(house.suspects.sweep)
+                for listener in self._listeners:
+                    house.reactor.watch(listener.fileno(), _Listener(house, listener))
+                await self._stopping.wait()
+                self._close_listeners()
+                await house.empty()
+                house.nursery.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._close_listeners()
+            house.close()
+
+    def stop_accepting(self) -> None:
+        self._stopping.set()
+        if not self._serving:
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            self._house.reactor.forget(listener.fileno())
+            listener.close()
+        self._listeners = []
+
+
+class _Listener:
+    """Accepts those who knock."""
+
+    def __init__(self, house: House, listener: socket.socket) -> None:
+        self._house = house
+        self._listener = listener
+
+    def ready(self, events: int) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                sock, place = self._listener.accept()
+            except BlockingIOError:
+                return
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._house.entered()
+            Visit(self._house, sock, str(place[0])).ready(READ)
+
+    def close(self) -> None:
+        """Whoever listens closes the listener."""
+
+    def failed(self) -> None:
+        """Go on: the next one may be all right."""

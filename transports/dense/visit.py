@@ -1,0 +1,284 @@
+"""A peer's way in: from its accept to its 101, or to the answer that turns it away (semantics 7, `accept`)."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import ssl
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import trio
+
+from ...engine.errors import LogUnavailable
+from ...engine.stations import Connection, Ending, NotAdmitted
+from ..admission import Knock, Refusal, Welcome
+from ..handshake.answers import Refused, refuse_fragment, refuse_tls, retry_after
+from ..handshake.reception import Guest, Reception, not_now
+from ..sockets.nonblocking import WOULD_BLOCK, peek
+from ..sockets.tls import certificate_of, context_of
+from .house import House
+from .parting import Parting, close
+from .peer import Peer
+from .reactor import READ
+
+_LOG: Final = logging.getLogger(__name__)
+
+_CHUNK: Final = 4096
+_ABORTED: Final = Ending(side="network", cause="handshake_aborted")
+
+
+class Visit:
+    """A handshake under way. It is gone once the peer is in, or away."""
+
+    __slots__ = (
+        "_connection",
+        "_guest",
+        "_house",
+        "_over",
+        "_peer",
+        "_reception",
+        "_secured",
+        "_sock",
+        "_undecided",
+        "_watched",
+        "began",
+    )
+
+    def __init__(self, house: House, sock: socket.socket, remote: str) -> None:
+        self.began = trio.current_time()
+        self._house = house
+        self._sock = sock
+        self._reception = Reception(house.manners, remote)
+        self._undecided = house.door.handshake()
+        self._secured = house.tls is None
+        self._watched = 0
+        """The events that the reactor tells of."""
+        self._guest: Guest | None = None
+        self._peer: Peer | None = None
+        self._connection: Connection | None = None
+        self._over = False
+        house.visitors[self] = None
+
+    # --- what the reactor and the house tell --------------------------------------------------------------------------
+
+    def ready(self, events: int) -> None:
+        """There may be bytes; at the very first, nobody knows yet."""
+        try:
+            if self._secured or self._secure():
+                self._hear()
+        except Refused as refused:
+            self._turn_away(refused)
+
+    def failed(self) -> None:
+        self._turn_away(Refused(500, "internal_error", "a fault of ours; see our log"))
+
+    def late(self) -> None:
+        """The time for the handshake is over."""
+        if not self._reception.claimed:
+            self._turn_away(refuse_fragment(self._reception.received, late=True))
+            return
+        hint = "it could not be decided in time whether to let it in"
+        self._turn_away(Refused(503, "handshake_timeout", hint, retry_after(5)))
+
+    def close(self) -> None:
+        """Close the socket without a word: the transport is at its end."""
+        if not self._over:
+            self._done()
+            close(self._house, self._sock)
+
+    # --- in order -----------------------------------------------------------------------------------------------------
+
+    def _secure(self) -> bool:
+        """Go on with the TLS handshake; return whether it is done.
+
+        Raises:
+            Refused: it failed.
+        """
+        assert self._house.tls is not None
+        try:
+            if not isinstance(self._sock, ssl.SSLSocket):
+                # After a reset `wrap_socket` takes our socket, raises, and leaves it to the garbage collector.
+                with suppress(*WOULD_BLOCK):
+                    self._sock.recv(1, socket.MSG_PEEK)
+                context = context_of(self._house.tls)
+                self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+            self._sock.do_handshake()
+        except ssl.SSLWantReadError:
+            self._watch(READ)
+            return False
+        except ssl.SSLWantWriteError:
+            self._watch(select.EPOLLOUT)
+            return False
+        except OSError as error:
+            raise refuse_tls(error) from None
+        self._secured = True
+        self._reception.tls = self._sock.version()
+        self._reception.certificate = certificate_of(self._sock)
+        return True
+
+    def _hear(self) -> None:
+        """Read the head; go on once it is whole.
+
+        Raises:
+            Refused: it is not what it should be.
+        """
+        while not self._over:
+            try:
+                data = self._sock.recv(_CHUNK)
+            except WOULD_BLOCK:
+                self._watch(READ)
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._went_away()
+                return
+            knock = self._reception.receive(data)
+            if knock is not None:
+                self._ask(knock)
+                return
+
+    def _ask(self, knock: Knock) -> None:
+        """Ask whoever decides: in a task, if that takes waiting."""
+        # What comes from now on waits in the socket.
+        self._house.reactor.forget(self._sock.fileno())
+        self._watched = 0
+        admit = self._house.manners.admit
+        at_once = getattr(admit, "at_once", None)
+        answer: Welcome | Refusal | None = None if at_once is None else at_once(knock)
+        if answer is None:
+            self._house.nursery.start_soon(self._ask_patiently, knock)
+        else:
+            self._answered(answer)
+
+    async def _ask_patiently(self, knock: Knock) -> None:
+        try:
+            answer = await self._house.manners.admit(knock)
+        except Exception:
+            _LOG.exception("deciding about %r failed", knock.station)
+            self._turn_away(Refused(500, "internal_error", "deciding about this station failed; see our log"))
+            return
+        self._guarded(partial(self._answered, answer))
+
+    def _answered(self, answer: Welcome | Refusal) -> None:
+        """Have the station admitted.
+
+        Raises:
+            Refused: it must not come in, or not now.
+        """
+        if self._over:
+            return
+        guest = self._guest = self._reception.answered(answer)
+        busy = self._house.door.busy(guest.arrival.station)
+        if busy is not None:
+            raise not_now(busy)
+        if peek(self._sock) == b"":
+            self._went_away()
+            return
+        self._peer = Peer(self._house, self._sock)
+        try:
+            self._connection = self._house.door.let_in(guest.arrival, self._peer, self._decided)
+        except NotAdmitted as error:
+            raise not_now(error.busy) from None
+        except LogUnavailable:
+            raise _unwritable() from None
+
+    def _decided(self, error: LogUnavailable | None) -> None:
+        self._guarded(partial(self._enter, error))
+
+    def _enter(self, error: LogUnavailable | None) -> None:
+        """The station's `opened` is in the log, and folded: tell it so, or why not.
+
+        Raises:
+            Refused: it cannot come in now.
+        """
+        connection, guest, peer = self._connection, self._guest, self._peer
+        assert connection is not None
+        assert guest is not None
+        assert peer is not None
+        if self._over:
+            return
+        if isinstance(error, NotAdmitted):
+            raise not_now(error.busy)
+        if error is not None:
+            raise _unwritable()
+        answer = self._reception.switching(guest.subprotocol)
+        if peek(self._sock) == b"" or not self._write(answer):
+            connection.ended(_ABORTED)
+            self._went_away()
+            return
+        early = self._reception.early
+        self._done()
+        peer.open(connection, early)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _turn_away(self, refused: Refused) -> None:
+        """Answer with a refusal, and tell the door."""
+        if self._over:
+            return
+        if self._connection is not None:
+            self._connection.ended(_ABORTED)
+        if self._secured:
+            self._write(self._reception.farewell(refused))
+        self._tell(refused)
+        self._done()
+        Parting(self._house, self._sock)
+
+    def _went_away(self) -> None:
+        """The peer is gone. Who said nothing at all was a port scan or a health check."""
+        if self._reception.received and not self._reception.claimed:
+            self._tell(refuse_fragment(self._reception.received, late=False))
+        self._done()
+        close(self._house, self._sock)
+
+    def _tell(self, refused: Refused) -> None:
+        reception = self._reception
+        self._house.door.refused(
+            reception.claimed,
+            reason=refused.reason,
+            status=refused.status,
+            hint=refused.hint,
+            remote=reception.remote,
+        )
+
+    def _done(self) -> None:
+        """The handshake is decided."""
+        self._over = True
+        self._connection = self._peer = None
+        self._house.visitors.pop(self, None)
+        self._undecided.decided()
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _guarded(self, step: partial[None]) -> None:
+        """Do a step that nobody of the reactor's guards."""
+        try:
+            try:
+                step()
+            except Refused as refused:
+                self._turn_away(refused)
+        except Exception:
+            _LOG.exception("letting in a station failed")
+            self.failed()
+
+    def _watch(self, events: int) -> None:
+        if not self._watched:
+            self._house.reactor.watch(self._sock.fileno(), self, events)
+        elif events != self._watched:
+            self._house.reactor.change(self._sock.fileno(), events)
+        self._watched = events
+
+    def _write(self, data: bytes) -> bool:
+        """Write an answer, which any socket takes whole; return whether it did."""
+        try:
+            return self._sock.send(data) == len(data)
+        except OSError:
+            return False
+
+
+def _unwritable() -> Refused:
+    return Refused(503, "log_unavailable", "our log cannot be written for now", retry_after(10))
