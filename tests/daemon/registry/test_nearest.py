@@ -1,0 +1,70 @@
+"""The station that a stranger may be: typed wrong, written otherwise, or spelt twice."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stationkeeper.daemon.registry.nearest import hint, meant
+
+FLEET = {"CP-007", "CP-1234", "EVB-P1234567", "Berlin/7", "SE*EVB*P1", "Wallbox 4", "20041"}
+
+
+@pytest.mark.parametrize(
+    ("claimed", "station"),
+    [
+        ("cp-007", "CP-007"),
+        ("Evb-p1234567", "EVB-P1234567"),
+        ("CP_007", "CP-007"),
+        ("CP 007", "CP-007"),
+        ("EVBP1234567", "EVB-P1234567"),
+        ("CP-7", "CP-007"),
+        ("CP-00000007", "CP-007"),
+        ("020041", "20041"),
+        ("EVB-P1234657", "EVB-P1234567"),  # two letters swapped
+        ("EVB-P12345678", "EVB-P1234567"),  # one too many
+        ("EVB-P123456", "EVB-P1234567"),  # one too few
+        ("CP-O07", "CP-007"),  # a letter for a digit
+        ("Berlin%2F7", "Berlin/7"),  # percent-encoded twice
+        ("Berlin%252F7", "Berlin/7"),
+        ("Wallbox%204", "Wallbox 4"),
+        ("CP-007CP-007", "CP-007"),
+        ("CP-007/CP-007", "CP-007"),
+        ("CP-007/", "CP-007"),
+        ('"CP-007"', "CP-007"),
+        ("<CP-007>", "CP-007"),
+        ("ocpp/1234/CP-007", "CP-007"),
+    ],
+)
+def test_the_station_that_is_meant_is_named(claimed: str, station: str) -> None:
+    """steve#33, citrineos-core#1093, openems#1401: an id that nobody registered, percent form, odd paths."""
+    assert meant(claimed, FLEET) == [station]
+    assert hint(claimed, FLEET).startswith(f"did you mean {station}? If not, register it:")
+
+
+@pytest.mark.parametrize("claimed", ["XY-007", "CP", "EVB-P7654321", "x" * 5000, "%%%", "", "Ä"])
+def test_nothing_is_guessed_of_an_id_that_is_like_none(claimed: str) -> None:
+    assert meant(claimed, FLEET) == []
+    assert hint(claimed, FLEET) == f"register it: stationkeeper station add {claimed}"
+
+
+def test_a_new_station_of_a_long_series_is_taken_for_none_of_it() -> None:
+    assert meant("CP-555", {f"CP-{n}" for n in range(100, 1000) if n != 555}) == []
+
+
+def test_of_a_few_that_are_as_near_all_are_named() -> None:
+    assert sorted(meant("GARAGE-3", {"GARAGE-1", "GARAGE-2"})) == ["GARAGE-1", "GARAGE-2"]
+    assert hint("GARAGE-3", {"GARAGE-1"}).startswith("did you mean GARAGE-1? ")
+
+
+def test_one_that_was_removed_is_not_taken_for_another() -> None:
+    assert hint("CP-008", FLEET, removed=True).startswith("it was removed from the registry")
+
+
+@given(st.text(max_size=300), st.sets(st.text(max_size=20), max_size=30))
+def test_any_text_is_looked_for_and_what_is_found_is_registered(claimed: str, ids: set[str]) -> None:
+    found = meant(claimed, ids)
+
+    assert len(found) == len(set(found)) <= 3
+    assert set(found) <= ids - {claimed}
