@@ -20,7 +20,6 @@ from ..handshake.reception import Manners
 from ..sockets.listening import listen, parse_address, shown
 from ..sockets.tls import Tls
 from .house import House, OnMessage
-from .reactor import READ
 from .visit import Visit
 
 _LOG: Final = logging.getLogger(__name__)
@@ -131,7 +130,7 @@ class _Listener:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._house.entered()
-            Visit(self._house, sock, str(place[0])).ready(READ)
+            Visit(self._house, sock, str(place[0])).begin()
 
     def close(self) -> None:
         """Whoever listens closes the listener."""

@@ -6,6 +6,7 @@ import logging
 import select
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -62,15 +63,14 @@ class Visit:
         self._over = False
         house.visitors[self] = None
 
+    def begin(self) -> None:
+        """Look whether the peer has said something already; most have."""
+        self._guarded(self._go_on)
+
     # --- what the reactor and the house tell --------------------------------------------------------------------------
 
     def ready(self, events: int) -> None:
-        """There may be bytes; at the very first, nobody knows yet."""
-        try:
-            if self._secured or self._secure():
-                self._hear()
-        except Refused as refused:
-            self._turn_away(refused)
+        self._guarded(self._go_on)
 
     def failed(self) -> None:
         self._turn_away(Refused(500, "internal_error", "a fault of ours; see our log"))
@@ -90,6 +90,10 @@ class Visit:
             close(self._house, self._sock)
 
     # --- in order -----------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        if self._secured or self._secure():
+            self._hear()
 
     def _secure(self) -> bool:
         """Go on with the TLS handshake; return whether it is done.
@@ -254,8 +258,8 @@ class Visit:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _guarded(self, step: partial[None]) -> None:
-        """Do a step that nobody of the reactor's guards."""
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do a step; whatever is wrong with the peer, or with us, is answered and stays here."""
         try:
             try:
                 step()
