@@ -6,7 +6,7 @@ import logging
 import os
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -14,31 +14,26 @@ import trio.testing
 from attrs import field, frozen
 from raw_station import RawStation, dial_tcp, frame, request
 
-import stationkeeper.transports
 from stationkeeper.engine import EngineSettings, Liveness, open_engine
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.core import Engine
 from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, Event
 from stationkeeper.engine.log.memory import MemoryLog
-from stationkeeper.engine.stations import Connection
-from stationkeeper.transports import AnyStation
+from stationkeeper.engine.stations import Connection, StationTransport
+from stationkeeper.engine.testing.clock import VirtualClock
+from stationkeeper.transports import AnyStation, DenseStations, WebSocketStations
 from stationkeeper.transports.bounds import Bounds
 
 UNWATCHED = EngineSettings(liveness=Liveness(ping_interval=0, ping_timeout=0, silence=0))
 """No pings of ours, so that what a peer gets is the answer to what it sent."""
 PATIENCE = 30.0
-"""Seconds after which whatever was waited for has failed."""
+"""Seconds that a test may take."""
 
 
-def _present(*names: str) -> dict[str, Any]:
-    found = {}
-    for name in names:
-        with suppress(AttributeError, ImportError):
-            found[name] = getattr(stationkeeper.transports, name)
-    return found
-
-
-TRANSPORTS = _present("WebSocketStations", "DenseStations")
+TRANSPORTS: dict[str, Callable[..., StationTransport]] = {
+    "WebSocketStations": WebSocketStations,
+    "DenseStations": DenseStations,
+}
 """Our station transports on sockets, by name."""
 
 
@@ -85,14 +80,20 @@ async def echo(connection: Connection, text: str) -> None:
 
 
 @asynccontextmanager
-async def fronted(transport: str, *, bounds: Bounds | None = None, **settings: Any) -> AsyncIterator[Front]:
-    """Serve a transport, by name, with an echo, while the block lasts."""
+async def fronted(
+    transport: str, *, bounds: Bounds | None = None, virtual: bool = False, patience: float = PATIENCE, **settings: Any
+) -> AsyncIterator[Front]:
+    """Serve a transport, by name, with an echo, while the block lasts, and for *patience* seconds at most.
+
+    *virtual*: under virtual time.
+    """
     stations = TRANSPORTS[transport](
         "127.0.0.1:0", admit=AnyStation(), on_message=echo, bounds=bounds or Bounds(sweep=0.05), **settings
     )
     log = MemoryLog()
-    with trio.fail_after(PATIENCE):
-        async with open_engine(log, transports=[stations], settings=UNWATCHED) as engine:
+    clock = VirtualClock() if virtual else None
+    with trio.fail_after(patience):
+        async with open_engine(log, transports=[stations], settings=UNWATCHED, clock=clock, inline=virtual) as engine:
             yield Front(engine, log)
 
 
@@ -129,10 +130,10 @@ def held() -> tuple[int, int]:
     return len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what nobody tells of."""
+async def until(condition: Callable[[], bool], *, pause: float = 0.01) -> None:
+    """Wait for what nobody tells of, looking every *pause* seconds."""
     while not condition():  # noqa: ASYNC110
-        await trio.sleep(0.01)
+        await trio.sleep(pause)
 
 
 @frozen
@@ -188,12 +189,15 @@ class Peer:
         return bool(data)
 
 
-def take_frame(data: bytearray) -> Frame | None:
-    """Take the first frame out of what a server sent; None while it is not whole."""
+def take_frame(data: bytearray, *, deflates: bool = False) -> Frame | None:
+    """Take the first frame out of what a server sent; None while it is not whole.
+
+    *deflates*: whether permessage-deflate was negotiated.
+    """
     if len(data) < 2:
         return None
     assert not data[1] & 0x80, "a server masks nothing (RFC 6455, 5.1)"
-    assert data[0] & 0xF0 == 0x80, "a server's frames are whole here, and use no extension"
+    assert data[0] & (0xB0 if deflates else 0xF0) == 0x80, "a server's frames are whole, and use no other extension"
     size, start = data[1] & 0x7F, 2
     if size > 125:
         start = 4 if size == 126 else 10

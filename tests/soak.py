@@ -133,6 +133,12 @@ REGIMES = (
         command=lambda order: pytest("tests/engine/log/test_faults.py", "tests/system/test_faults.py"),
     ),
     Regime(
+        name="peers",
+        does="peers that say anything at all, to each station transport",
+        command=lambda order: pytest("tests/transports/test_fuzzed_peers.py", "-k", "siege"),
+        environment=lambda order: {"SIEGE": str(order.times(20_000)), "SEED": str(order.seed)},
+    ),
+    Regime(
         name="mutants",
         does="every small change of the code that decides: does a test notice?",
         command=lambda order: [sys.executable, "-m", "mutants"],

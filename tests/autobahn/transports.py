@@ -9,9 +9,8 @@ from typing import Any
 
 from attrs import frozen
 
-import stationkeeper.transports
 from stationkeeper.engine.stations import Connection, StationTransport
-from stationkeeper.transports import AnyStation
+from stationkeeper.transports import AnyStation, DenseStations, WebSocketStations
 
 MESSAGE = 16 * 1024 * 1024
 """Bytes that a message may have here: the suite's largest. What is longer than allowed is tried by our own tests."""
@@ -36,8 +35,4 @@ def _transport(name: str, made_by: Any) -> Transport:
     return Transport(name, make, "compression" in inspect.signature(made_by).parameters)
 
 
-TRANSPORTS = [
-    _transport(name, getattr(stationkeeper.transports, made_by))
-    for name, made_by in (("trio-websocket", "WebSocketStations"), ("dense", "DenseStations"))
-    if hasattr(stationkeeper.transports, made_by)
-]
+TRANSPORTS = (_transport("trio-websocket", WebSocketStations), _transport("dense", DenseStations))
