@@ -12,6 +12,7 @@ from .api.chargestations import chargestations
 from .api.checkpoint import checkpoint
 from .api.events import history
 from .api.health import health
+from .api.refusals import refused
 from .api.uptime import uptimes
 from .api.webhooks import messages, requests_of_webhooks, subscriptions
 from .api.why import reasons
@@ -50,6 +51,7 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
         history(engine),
         uptimes(engine),
         reasons(engine),
+        refused(engine),
         checkpoint(engine),
         health(engine, Metrics(engine)),
         documentation(app),

@@ -1,4 +1,5 @@
-"""Why one station is online or offline: explained from the log alone, down to each attempt at each message.
+"""Why one station is online or offline, or does not connect: explained from the log alone, down to each attempt at each
+message.
 
 It reads only what concerns the station (`life_of`), and keeps no more of it than it is asked to show.
 """
@@ -15,16 +16,19 @@ from attrs import Factory, define, frozen
 from ..engine.clock import rfc3339
 from ..engine.codec import decode
 from ..engine.entry import Recorded
-from ..engine.events import DeliveryParked, DeliverySucceeded, HandshakeRefused, Micros
+from ..engine.events import DeliveryParked, DeliverySucceeded, Micros
 from ..engine.fold import Fold
 from ..engine.log import Log
 from ..engine.log.stations import life_of
 from ..engine.sending import MessageState, Owed
-from ..projections import outbox, presence, registry, webhooks
+from ..projections import conflicts, outbox, presence, registry, webhooks
 from ..projections.chargestation import chargestation
+from ..projections.conflicts import Conflict
 from ..projections.presence import Change
+from ..projections.refusals import Row
+from . import turned_away
 from .registry.errors import NotFound
-from .words import because, clock, told
+from .words import because, clock, fight, told
 
 _NOTES: Final = {
     ("held", "on"): "back in time, so nobody is told",
@@ -32,9 +36,6 @@ _NOTES: Final = {
     ("on", "held"): "the flag stays for now",
 }
 """What a change of state means that is no flip: the states before and after it."""
-REFUSED_WITHIN: Final = 7 * 24 * 3600 * 1_000_000
-"""Microseconds before the newest event in which refused handshakes are looked for: a station that is turned away now
-was turned away lately, and all of a long log would take long to search."""
 MOMENTS: Final = 20
 """Events shown unless more are asked for."""
 
@@ -90,8 +91,8 @@ class Moment:
 class Why:
     """The explanation."""
 
-    station: Mapping[str, Any]
-    """The Chargestation object."""
+    station: Mapping[str, Any] | None
+    """The Chargestation object; none for an id that was only ever turned away."""
     position: int
     """As of which position of the log."""
     answer: str
@@ -102,31 +103,40 @@ class Why:
     """How many moments there were before these."""
     refused: str
     """How often somebody of its id was turned away of late, and why the last time; empty if nobody was."""
+    refusals: list[Row]
+    """The same by reason, the newest first."""
+    conflict: Conflict | None
+    """Two devices that use its identity."""
 
 
 def explain(log: Log, station: str, *, until: int | None = None, most: int = MOMENTS) -> Why:
     """Explain a station's state as of a position, or of the end of the log, by its newest *most* moments.
 
     Raises:
-        NotFound: the log knows no such station.
+        NotFound: the log knows no such station, and nobody of its id was turned away of late.
     """
     until = log.position if until is None else until
     story = _Story(station, most)
     for recorded in life_of(log, station, until=until):
         story.follow(recorded)
     shown = chargestation(story.fold.state(presence), story.fold.state(registry), station)
-    if shown is None:
+    refused = turned_away.of_station(log, station, until)
+    if shown is None and not refused:
         raise NotFound(f"there is no station {station!r} as of position {until}")
+    newest = next(iter(log.read(until - 1, until=until)), None) if until else None
+    conflict = None if newest is None else story.fold.state(conflicts).of(station, newest.at)
     for moment in story.moments:
         for message in moment.messages:
             _add_failures(message, log)
     return Why(
         station=shown,
         position=until,
-        answer=_answer(story.fold, station),
+        answer=_answer(story.fold, station, conflict),
         moments=list(story.moments),
         earlier=story.count - len(story.moments),
-        refused=_refused(log, station, until),
+        refused=turned_away.summary(refused),
+        refusals=refused,
+        conflict=conflict,
     )
 
 
@@ -136,6 +146,8 @@ def as_json(why: Why) -> dict[str, Any]:
         "position": why.position,
         "answer": why.answer,
         "refused": why.refused,
+        "refusals": [turned_away.as_json(row) for row in why.refusals],
+        "conflict": conflict_as_json(why.conflict),
         "chargestation": why.station,
         "earlier": why.earlier,
         "moments": [
@@ -153,6 +165,13 @@ def as_json(why: Why) -> dict[str, Any]:
             for moment in why.moments
         ],
     }
+
+
+def conflict_as_json(conflict: Conflict | None) -> dict[str, object] | None:
+    """Write a conflict out, or that there is none. It is never part of a webhook."""
+    if conflict is None:
+        return None
+    return {"since": rfc3339(conflict.since), "last": rfc3339(conflict.last), "takeovers": conflict.takeovers}
 
 
 def _message_as_json(message: Message) -> dict[str, Any]:
@@ -181,7 +200,7 @@ class _Story:
 
     def __init__(self, station: str, most: int) -> None:
         self.station = station
-        self.fold = Fold([presence, registry, webhooks, outbox])
+        self.fold = Fold([presence, registry, webhooks, outbox, conflicts])
         self.moments: deque[Moment] = deque()
         self.count = 0
         self._most = most
@@ -280,22 +299,7 @@ def _add_failures(message: Message, log: Log) -> None:
     message.attempts.sort(key=lambda attempt: (attempt.round, attempt.number))
 
 
-def _refused(log: Log, station: str, until: int) -> str:
-    newest = next(iter(log.read(until - 1, until=until)), None) if until else None
-    after = 0 if newest is None else log.position_at(newest.at - REFUSED_WITHIN)
-    count, last = 0, None
-    for recorded in log.read(after, until=until, kinds={HandshakeRefused.kind}):
-        event = decode(recorded)
-        if isinstance(event, HandshakeRefused) and event.claimed == station:
-            count, last = count + event.count, event
-    if last is None:
-        return ""
-    times = "once" if count == 1 else f"{count} times"
-    why = last.hint or last.reason
-    return f"It was turned away {times} in the last days, most lately at {clock(last.last_at)}: {why}."
-
-
-def _answer(fold: Fold, id: str) -> str:
+def _answer(fold: Fold, id: str, conflict: Conflict | None) -> str:
     """Say in a sentence or two what the station's state is, and what made it so."""
     fleet = fold.state(presence)
     station = fleet.known(id)
@@ -312,8 +316,12 @@ def _answer(fold: Fold, id: str) -> str:
             f"{id} is offline since {clock(ended.detected_at)}, because {because(ended.cause)}; "
             f"its last sign of life was at {clock(ended.last_alive_at)}."
         )
-    else:
+    elif id in fold.state(registry):
         answer = f"{id} is offline: it is registered, and was never let in."
+    else:
+        return f"{id} is not registered, and was never let in."
+    if conflict is not None:
+        answer += f" {fight(conflict)}"
     if not fleet.watching:
         answer += " No gateway watches: this is the last state that was reported."
     return answer

@@ -28,6 +28,8 @@ from ..engine.events import (
     StationRemoved,
     StationSettled,
 )
+from ..projections.conflicts import Conflict
+from .reasons import meaning
 
 CAUSES: Final = {
     "station_closed": "the station closed the connection",
@@ -97,6 +99,15 @@ def count(value: int, one: str) -> str:
     return f"{number(value)} {one if value == 1 else one + 's'}"
 
 
+def fight(conflict: Conflict) -> str:
+    """Say of a conflict what is going on, and what to do."""
+    times = count(conflict.takeovers, "time")
+    return (
+        f"Two devices use its identity: they took it over from each other {times} since {clock(conflict.since)}, "
+        f"most lately at {clock(conflict.last)}. Give one of them another id, or switch it off."
+    )
+
+
 def told(recorded: Recorded) -> str:
     """Return an event in words, as a line of a station's history."""
     try:
@@ -120,7 +131,7 @@ def _tell(event: Event) -> str:
             return "Removed from the registry"
         case HandshakeRefused():
             times = "" if event.count == 1 else f" {event.count} times"
-            return f"Turned away{times} ({event.reason}): {event.hint or event.status}"
+            return f"Turned away{times} ({event.reason}): {event.hint or meaning(event.reason)}"
         case StationSettled():
             return f"Still offline after {duration(event.settling)}"
         case _:

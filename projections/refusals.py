@@ -7,7 +7,7 @@ strangers who try one name after the other push out each other, and no station t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -57,12 +57,12 @@ class Refusals:
 
     def rows(self, since: Micros = 0) -> list[Row]:
         """Return the rows whose newest refusal was then or later; the newest first."""
-        late = [row for kept in self._both() for row in kept.values() if row.last >= since]
-        return sorted(late, key=lambda row: (-row.last, row.claimed, row.reason))
+        return _newest_first(row for kept in self._both() for row in kept.values() if row.last >= since)
 
     def of(self, claimed: str, since: Micros = 0) -> list[Row]:
         """Return the rows of one id, the newest first."""
-        return [row for row in self.rows(since) if row.claimed == claimed]
+        rows = (row for kept in self._both() for (of, _), row in kept.items() if of == claimed)
+        return _newest_first(row for row in rows if row.last >= since)
 
     def note(self, event: HandshakeRefused) -> Row:
         """Add a refusal, or the sum of some, to its row; return the row."""
@@ -104,6 +104,10 @@ class Refusals:
 
     def _both(self) -> tuple[dict[tuple[str, str], Row], dict[tuple[str, str], Row]]:
         return self._strangers, self._others
+
+
+def _newest_first(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (-row.last, row.claimed, row.reason))
 
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -56,16 +56,22 @@ def page_of_ids(ids: Iterable[str], cursor: str | None, limit: int) -> tuple[lis
     Raises:
         Invalid: it is no cursor of ours.
     """
-    after = _read_cursor(cursor) if cursor else ""
+    after = read_cursor(cursor) if cursor else ""
     found = nsmallest(limit + 1, [id for id in ids if id > after])
-    return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
+    return found[:limit], write_cursor(found[limit - 1]) if len(found) > limit else None
 
 
-def _write_cursor(id: str) -> str:
+def write_cursor(id: str) -> str:
+    """Return a cursor that stands for the last entry of a page."""
     return urlsafe_b64encode(id.encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> str:
+def read_cursor(cursor: str) -> str:
+    """Return what a cursor stands for.
+
+    Raises:
+        Invalid: it is no cursor of ours.
+    """
     try:
         return b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except (Base64Error, ValueError):

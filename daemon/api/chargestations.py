@@ -20,11 +20,11 @@ from ...engine.log import Log
 from ...engine.log.stations import life_of
 from ...projections import conflicts, presence, registry
 from ...projections.chargestation import chargestation
-from ...projections.conflicts import Conflict
 from ..http.paths import encoded
 from ..registry.errors import Invalid, NotFound
 from ..registry.registrar import Registrar
 from ..registry.requests import KEEP, NewStation, StationChanges
+from ..why import conflict_as_json
 from . import shapes
 from .answers import json_answer, page, page_of_ids
 from .parameters import Cursor, Id, Limit
@@ -115,13 +115,6 @@ def shown_as_of(log: Log, id: str, moment: str) -> dict[str, object]:
 def liveness_of(record: StationRecord) -> dict[str, float | None] | None:
     """Return how a station is watched where that differs from the gateway's settings; none if it does not."""
     return None if record.liveness is None else asdict(record.liveness)
-
-
-def conflict_as_json(conflict: Conflict | None) -> dict[str, object] | None:
-    """Write a conflict out, or that there is none. It is never part of a webhook."""
-    if conflict is None:
-        return None
-    return {"since": rfc3339(conflict.since), "last": rfc3339(conflict.last), "takeovers": conflict.takeovers}
 
 
 def position_of(log: Log, moment: str, *, name: str = "at", before: bool = False) -> int:

@@ -224,6 +224,26 @@ class Uptime(Answer):
     outages: list[OutageShown] = Field(description="Those that reach into the window, oldest first; the newest 1,000.")
 
 
+class RefusalShown(Answer):
+    """How often a claimed id was turned away for a reason."""
+
+    claimed: str = Field(description="Empty: none was claimed, or many were summed up.")
+    registered: bool = Field(description="Whether a station of this id is registered now.")
+    reason: str
+    status: int = Field(description="Of the newest answer; 101: let go right after the upgrade.")
+    meaning: str = Field(description='The rest of a sentence that begins with "because".')
+    hint: str = Field(description="What we found out about the newest one; often empty. It is never sent to a peer.")
+    remedy: str = Field(description="What to do about this reason.")
+    count: int
+    first: Time
+    last: Time
+
+
+class Refusals(Answer):
+    data: list[RefusalShown]
+    next: str | None
+
+
 class EventShown(Answer):
     position: int
     id: str

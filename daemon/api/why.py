@@ -1,4 +1,4 @@
-"""Why a station is online or offline, from the log alone."""
+"""Why a station is online or offline, or does not connect, from the log alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def reasons(engine: Engine) -> APIRouter:
         at: Annotated[str | None, Query(description="As of this position, or of this time (RFC 3339).")] = None,
         last: Annotated[int, Query(ge=1, le=LISTED, description="How many events to tell of.")] = MOMENTS,
     ) -> Response:
-        """What happened to it, what that meant, the messages it made, and each attempt at these with its answer."""
+        """What happened to it, what that meant, the messages it made, each attempt at these with its answer, and how
+        often it was turned away of late. It need not be registered, nor ever have been let in."""
 
         def read() -> dict[str, object]:
             with engine.reader() as log:

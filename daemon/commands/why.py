@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 
 import click
 
 from ...engine.clock import rfc3339
 from ...engine.log.reading import open_reader
+from ...projections.refusals import Row
+from .. import turned_away
+from ..reasons import meaning, remedy
 from ..why import MOMENTS, Attempt, Message, Moment, Why, as_json, explain
+from ..words import count
 from .options import output_format, position_of
 from .printing import visible
 
 
 @click.command(epilog="Example: stationkeeper why stationkeeper.db CP-7 --at 2026-11-22T03:14:00Z")
 @click.argument("log")
-@click.argument("station", metavar="ID")
+@click.argument("station", metavar="[ID]", required=False)
 @click.option("--at", metavar="TIME|POSITION", help="As of then; a time means the last position up to it.")
 @click.option("--last", type=click.IntRange(min=1), default=MOMENTS, show_default=True, help="How many events to show.")
 @output_format("text", "json", default="text")
-def why(log: str, station: str, at: str | None, last: int, form: str) -> None:
-    """Say why a station is online or offline: the events that made it so, the messages that they made, and each attempt
-    at these with its answer.
+def why(log: str, station: str | None, at: str | None, last: int, form: str) -> None:
+    """Say why a station is online or offline, or does not connect: the events that made it so, the messages that they
+    made, each attempt at these with its answer, and how often it was turned away. The station need not be registered.
+
+    Without ID: who was turned away in the last days, the newest first.
 
     It is told from LOG alone, which is read beside a running daemon or without one, and left byte for byte as it is.
     """
     with closing(open_reader(log)) as reader:
         until = None if at is None else position_of(reader, at, option="--at")
+        if station is None:
+            rows = turned_away.of_all(reader, reader.position if until is None else until)
+            _tell_of_all(rows[:last] if form == "text" else rows, len(rows), form)
+            return
         found = explain(reader, station, until=until, most=last)
     if form == "json":
         click.echo(json.dumps(as_json(found), indent=2, ensure_ascii=False))
@@ -35,11 +46,35 @@ def why(log: str, station: str, at: str | None, last: int, form: str) -> None:
         _print(found)
 
 
+def _tell_of_all(rows: Sequence[Row], all: int, form: str) -> None:
+    if form == "json":
+        click.echo(json.dumps([turned_away.as_json(row) for row in rows], indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo("Nobody was turned away in the last days.")
+    for row in rows:
+        click.echo(visible(row.claimed or "(no id)"))
+        _print_row(row)
+    if len(rows) < all:
+        click.echo(f"  ... {all - len(rows)} more; --last shows more")
+
+
+def _print_row(row: Row) -> None:
+    click.echo(f"  {count(row.count, 'time')}, {rfc3339(row.first)} to {rfc3339(row.last)}: {row.status} {row.reason}")
+    said = [f"because {meaning(row.reason)}", row.hint, remedy(row.reason)]
+    for line in said:
+        if line:
+            click.echo(f"    {visible(line)}")
+
+
 def _print(why: Why) -> None:
     click.echo(visible(why.answer))
     if why.refused:
         click.echo(visible(why.refused))
-    click.echo(f"Version {why.station['version']}, as of position {why.position}.")
+    version = "" if why.station is None else f"Version {why.station['version']}, as "
+    click.echo(f"{version or 'As '}of position {why.position}.")
+    for row in why.refusals:
+        _print_row(row)
     click.echo()
     if why.earlier:
         click.echo(f"  ... {why.earlier} earlier events; --last shows more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 from calling import Call
@@ -120,6 +121,7 @@ def test_it_tells_each_flip_and_each_message_that_the_whole_log_has(events: list
         why = explain(log, station, most=10_000)
         assert [(moment.position, moment.flag) for moment in why.moments if moment.flag] == flips.get(station, [])
         assert {m.id for moment in why.moments for m in moment.messages} == messages.get(station, set())
+        assert why.station is not None
         assert why.station["version"] == whole.state(presence)[station].version
 
 
@@ -182,3 +184,73 @@ def test_who_was_turned_away_of_late_is_told_with_what_helps() -> None:
     assert explain(log, "CP-8").refused == ""
     late = history.add(WebhookAdded(url="https://late.example/", secrets=("s",)), "late", at=START + 9 * 86_400_000_000)
     assert explain(logged([*history]), "CP-7", until=late.position).refused == ""
+
+
+def stranger(log: Path, claimed: str = "CP-7") -> None:
+    """Leave a log in which somebody was turned away who is not registered and was never let in."""
+    history = a_bad_day()
+    for count in (1, 11):
+        refused = HandshakeRefused(
+            claimed=claimed, reason="unknown_station", status=404, hint="did you mean CP-007? If not, register it",
+            count=count, first_at=START + count * 1_000_000, last_at=START + 20_000_000,
+        )  # fmt: skip
+        history.add(refused)
+    with closing(SqliteLog.open(log)) as opened:
+        logged(list(history), opened)
+
+
+def test_a_station_that_nobody_registered_and_that_never_came_in_has_an_answer(call: Call) -> None:
+    """steve#33, Java-OCA-OCPP#240: why does my charger not connect?"""
+    stranger(Path("x.db"), "CP-7 x")
+
+    text, program = call("why", "x.db", "CP-7 x"), call("why", "x.db", "CP-7 x", "--format", "json")
+    assert (text.code, program.code) == (0, 0)
+    assert text.out.splitlines()[:6] == [
+        "CP-7 x is not registered, and was never let in.",
+        "It was turned away 12 times in the last days, most lately at 2025-11-24 16:00:20 UTC: "
+        "did you mean CP-007? If not, register it.",
+        "As of position 12.",
+        "  12 times, 2025-11-24T16:00:01.000000Z to 2025-11-24T16:00:20.000000Z: 404 unknown_station",
+        "    because no station of this id is registered",
+        "    did you mean CP-007? If not, register it",
+    ]
+    said = json.loads(program.out)
+    assert (said["chargestation"], said["conflict"], said["moments"]) == (None, None, [])
+    assert [(row["reason"], row["status"], row["count"]) for row in said["refusals"]] == [("unknown_station", 404, 12)]
+    assert said["refusals"][0]["remedy"].startswith("Register it")
+
+
+def test_without_an_id_it_tells_who_was_turned_away(call: Call) -> None:
+    """lbbrhzn#442, ev-mobile#106: one of them, but which?"""
+    stranger(Path("x.db"))
+
+    assert call("why", "x.db").out.splitlines()[:2] == [
+        "CP-7",
+        "  12 times, 2025-11-24T16:00:01.000000Z to 2025-11-24T16:00:20.000000Z: 404 unknown_station",
+    ]
+    assert [row["claimed"] for row in json.loads(call("why", "x.db", "--format", "json").out)] == ["CP-7"]
+    assert call("why", "x.db", "--at", "9").out == "Nobody was turned away in the last days.\n"
+
+
+def test_what_a_stranger_claims_cannot_steer_a_terminal(call: Call) -> None:
+    stranger(Path("x.db"), "\x1b[2J")
+
+    for args in (["x.db"], ["x.db", "\x1b[2J"]):
+        assert "\x1b" not in call("why", *args).out
+
+
+def test_two_devices_with_one_identity_are_told_of() -> None:
+    """ts-ocpp#19: the flag alone says that such a station is just online."""
+    history = History()
+    history.started("r1")
+    for n in range(1, 6):
+        opened = history.opened("CP-7", f"r1-{n}")
+        if n > 1:
+            history.closed("CP-7", f"r1-{n - 1}", "superseded", side="gateway", alive_at=opened.at - 500_000)
+    why = explain(logged(list(history)), "CP-7")
+
+    assert why.conflict is not None
+    assert why.conflict.takeovers == 4
+    assert "Two devices use its identity: they took it over from each other 4 times since" in why.answer
+    assert as_json(why)["conflict"]["takeovers"] == 4
+    assert explain(logged(list(history)), "CP-7", until=3).conflict is None
