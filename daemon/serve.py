@@ -32,6 +32,8 @@ from .http.asgi import HttpServer, serve_http
 from .http.front import Front
 from .http.tokens import Tokens, check_exposure, is_loopback
 from .registry.admission import RegistryAdmission
+from .registry.checking import PATIENCE
+from .registry.profiles import Rules
 from .registry.registrar import Registrar
 from .registry.requests import UrlPolicy
 from .registry.revocation import drop_the_revoked
@@ -85,14 +87,17 @@ class Daemon:
         stations = config.stations
         self._tls = _tls(config)
         self._standing = read_standing(config.webhook, self._policy)
-        self._admission = RegistryAdmission(open=options.open, security=stations.security)
+        self._rules = _rules(config)
+        self._admission = RegistryAdmission(
+            open=options.open, rules=self._rules, patience=min(PATIENCE, stations.handshake_timeout / 2)
+        )
         self._transport = WebSocketStations(
             str(stations.listen),
             admit=self._admission,
             on_message=Responder(now=SystemClock().wall).respond,
             path=stations.path,
             public_url=stations.public_url,
-            tls=None if self._tls is None else self._tls.context,
+            tls=self._tls,
             max_message=stations.max_message,
             handshake_timeout=stations.handshake_timeout,
             max_handshakes=stations.max_handshakes,
@@ -156,8 +161,7 @@ class Daemon:
                 nursery.start_soon(settle_stations, engine)
                 nursery.start_soon(tell_of_troubles, engine)
                 nursery.start_soon(tell_of_conflicts, engine)
-                asked = config.stations.security != "none"
-                nursery.start_soon(partial(drop_the_revoked, engine, open=options.open, asked=asked))
+                nursery.start_soon(partial(drop_the_revoked, engine, open=options.open, rules=self._rules))
                 await self._told_to_stop.wait()
                 nursery.cancel_scope.cancel()
             systemd.notify("STOPPING=1")
@@ -232,5 +236,24 @@ async def _serve_apart(
 
 
 def _tls(config: Config) -> StationTls | None:
-    certificate, key = config.stations.tls_certificate, config.stations.tls_key
-    return None if certificate is None or key is None else StationTls(certificate, key)
+    stations = config.stations
+    certificate, key = stations.tls_certificate, stations.tls_key
+    if certificate is None or key is None:
+        return None
+    rsa, rsa_key = stations.tls_certificate_rsa, stations.tls_key_rsa
+    return StationTls(
+        certificate,
+        key,
+        rsa=None if rsa is None or rsa_key is None else (rsa, rsa_key),
+        client_ca=stations.tls_client_ca,
+    )
+
+
+def _rules(config: Config) -> Rules:
+    stations = config.stations
+    return Rules(
+        security=stations.security,
+        organization=stations.tls_client_organization,
+        certificates=stations.tls_client_ca is not None,
+        tls_in_front=stations.tls_certificate is None and (stations.public_url or "").startswith("wss://"),
+    )

@@ -8,6 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 from attrs import frozen
 
 from ..engine.events import PingSettings
+from ..engine.stations import Hint
 
 Subprotocol: TypeAlias = Literal["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
 
@@ -75,7 +76,7 @@ class Refusal:
     certificate, 429 for too often, 503 for later."""
     reason: str
     """For programs: `unknown_station`, `wrong_credentials`, ..."""
-    hint: str = ""
+    hint: Hint = ""
     """For a technician: what to change. It is recorded, never sent to the peer."""
     retry_after: float | None = None
     """Seconds, with a 429 or a 503."""

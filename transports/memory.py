@@ -112,6 +112,7 @@ class MemoryStations:
     async def _check(self, door: Door, knock: Knock) -> Arrival:
         welcome = await self._admit(knock)
         if isinstance(welcome, Refusal):
+            await trio.sleep(welcome.delay)
             raise _turned_away(door, knock, welcome.status, welcome.reason, welcome.hint)
         busy = door.busy(welcome.station)
         if busy is not None:

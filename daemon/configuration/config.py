@@ -73,6 +73,11 @@ class StationsSection:
         unit="host:port",
         reason="this machine alone, until someone decides otherwise",
     )
+    tls_listen: Address | None = setting(
+        None,
+        unit="host:port",
+        reason="absent: with a certificate listen speaks TLS; set, stations of profile 1 keep listen for themselves",
+    )
     path: str = setting("/ocpp", unit="URL path", reason="the station's id follows it", check=_path_prefix)
     public_url: str | None = setting(
         None,
@@ -102,15 +107,26 @@ class StationsSection:
         65_536, unit="bytes", reason="OCPP messages are rarely above 20 kB; one peer must not fill the memory",
         check=at_least(1_024),
     )  # fmt: skip
-    security: Literal["basic", "none"] = setting(
+    security: Literal["basic", "mtls", "none"] = setting(
         "basic",
-        unit="basic or none",
-        reason="passwords are asked for; none lets any registered id in, for networks that are closed by other means",
+        unit="basic, mtls or none",
+        reason="passwords are asked for where a station's record asks for nothing else; mtls asks for certificates; "
+        "none lets any registered id in, for networks that are closed by other means",
     )
     tls_certificate: Path | None = setting(
         None, unit="path of a PEM file", reason="absent: plain ws://, with TLS ended by a proxy in front"
     )
     tls_key: Path | None = setting(None, unit="path of a PEM file", reason="goes with tls_certificate")
+    tls_certificate_rsa: Path | None = setting(
+        None, unit="path of a PEM file", reason="beside an ECDSA tls_certificate, for stations that know RSA alone"
+    )
+    tls_key_rsa: Path | None = setting(None, unit="path of a PEM file", reason="goes with tls_certificate_rsa")
+    tls_client_ca: Path | None = setting(
+        None, unit="path of a PEM file", reason="absent: no station is asked for a certificate (security profile 3)"
+    )
+    tls_client_organization: str | None = setting(
+        None, unit="text", reason="the O of client certificates; absent: tls_client_ca vouches for our stations alone"
+    )
     proxy_protocol: bool = setting(
         False, unit="true or false", reason="not read by this release, so it cannot be switched on", check=_only_false
     )
@@ -268,15 +284,12 @@ SECTIONS: Final[dict[str, type[Any]]] = {
 """The sections that stand once, in the order of the file. `[[webhook]]` may stand many times."""
 
 LATER: Final = {
+    ("stations", "tls_listen"): "this release listens on one address; put a plain listener into a process of its own",
     ("stations", "relay"): "this release answers stations itself and does not relay them to a CSMS yet; remove the key",
-    ("stations", "tls_client_ca"): "this release does not check client certificates yet; remove the key, "
-    "or end mutual TLS in a proxy in front",
 }
 """Keys of the contract that this release does not do: refused, never silently ignored."""
 
 LATER_VALUES: Final = {
-    ("stations", "security", "mtls"): 'this release does not check client certificates yet; use "basic", '
-    "or end mutual TLS in a proxy in front",
     ("stations", "transport", "dense"): 'this release has one transport: "trio-websocket"',
 }
 """Values of the contract that this release does not do."""

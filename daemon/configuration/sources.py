@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final, Literal, cast, get_args, get_origin, get_type_hints
@@ -19,7 +20,7 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
 from ...engine.errors import WrongSetting
-from .config import LATER, LATER_VALUES, SECTIONS, Config, WebhookSection
+from .config import LATER, LATER_VALUES, SECTIONS, Config, StationsSection, WebhookSection
 from .units import Address, Duration, parse_address, parse_duration
 
 DEFAULT_FILE: Final = Path("stationkeeper.toml")
@@ -226,6 +227,10 @@ def _optional_path(value: object, _: object) -> Path | None:
     return None if value is None or value == "" else _path(value, None)
 
 
+def _optional_address(value: object, _: object) -> Address | None:
+    return None if value is None or value == "" else parse_address(value)
+
+
 def _optional_text(value: object, _: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError("text in quotes")
@@ -259,6 +264,7 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(Path, _path)
     converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (Path, NoneType), _optional_path)
     converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (str, NoneType), _optional_text)
+    converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (Address, NoneType), _optional_address)
     converter.register_structure_hook_func(lambda wanted: _origin(wanted) is Literal, _one_of)
     converter.register_structure_hook_func(lambda wanted: _origin(wanted) is tuple, _tuple)
     return converter
@@ -270,8 +276,27 @@ _converter: Final = _make_converter()
 def _check_together(config: Config) -> None:
     """Refuse what is right alone and wrong together."""
     stations, http = config.stations, config.http
-    if (stations.tls_certificate is None) != (stations.tls_key is None):
-        lacking = "tls_key" if stations.tls_key is None else "tls_certificate"
-        raise WrongSetting(f"[stations] {lacking} is missing: TLS takes tls_certificate and tls_key together")
-    if stations.listen == http.listen and stations.listen.port:
-        raise WrongSetting(f"[stations] listen and [http] listen are both {http.listen}: give each a port of its own")
+    _check_pair(stations, "tls_certificate", "tls_key")
+    _check_pair(stations, "tls_certificate_rsa", "tls_key_rsa")
+    for key in ("tls_listen", "tls_certificate_rsa", "tls_client_ca"):
+        if getattr(stations, key) is not None and stations.tls_certificate is None:
+            raise WrongSetting(f"[stations] {key} takes TLS: set tls_certificate and tls_key, too")
+    if stations.tls_client_ca is None:
+        if stations.security == "mtls":
+            raise WrongSetting('[stations] security = "mtls" takes tls_client_ca: who vouches for client certificates')
+        if stations.tls_client_organization is not None:
+            raise WrongSetting("[stations] tls_client_organization takes tls_client_ca, too")
+    places = {"[stations] listen": stations.listen, "[stations] tls_listen": stations.tls_listen}
+    _check_places({**places, "[http] listen": http.listen})
+
+
+def _check_pair(stations: StationsSection, certificate: str, key: str) -> None:
+    if (getattr(stations, certificate) is None) != (getattr(stations, key) is None):
+        lacking = key if getattr(stations, key) is None else certificate
+        raise WrongSetting(f"[stations] {lacking} is missing: TLS takes {certificate} and {key} together")
+
+
+def _check_places(places: Mapping[str, Address | None]) -> None:
+    for (one, address), (other, same) in combinations(places.items(), 2):
+        if address is not None and address == same and address.port:
+            raise WrongSetting(f"{one} and {other} are both {address}: give each a port of its own")

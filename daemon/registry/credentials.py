@@ -13,10 +13,13 @@ A password is bytes. OCPP 1.6 keys are 20 bytes, shown to people as 40 hex digit
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Iterator
 from hashlib import scrypt
 from secrets import token_bytes
 from typing import Final, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 import trio
 
@@ -39,9 +42,6 @@ _STRETCHING: Final = 2
 """Threads that stretch at once: more would take the cores from the event loop."""
 _WAITING: Final = 200
 """Passwords that may wait to be stretched: 5 s of work for two cores, half of a handshake's time."""
-_WAITING_FOR_ONE: Final = 4
-"""Passwords that may wait for one credential, of which one at a time is stretched: whoever guesses at one station
-takes one thread at most, and no place in the queue of the others."""
 _PEPPER_ID: Final = "pepper"
 
 
@@ -72,7 +72,6 @@ class Credentials:
         self._drawing = trio.Lock()
         self._kept: dict[str, bytes] = {}
         self._remembered: dict[str, tuple[bytes, bool]] = {}
-        self._turns: dict[str, trio.Lock] = {}
         self._limiter = trio.CapacityLimiter(_STRETCHING)
 
     async def keep(self, id: str, password: Password) -> None:
@@ -92,42 +91,50 @@ class Credentials:
         for id in forgotten:
             self._kept.pop(id, None)
             self._remembered.pop(id, None)
-            self._turns.pop(id, None)
         await self._vault.forget(forgotten)
 
-    async def matches(self, id: str, presented: bytes) -> bool:
-        """Return whether what a station presented is the password kept under an id.
-
-        Raises:
-            Crowded: it would have to be stretched, and so many wait for that that it would come too late.
-        """
+    def known(self, id: str, presented: bytes) -> bool | None:
+        """Return whether what a station presented is the password kept under an id; None: it has to be stretched."""
         kept, pepper = self._read(id), self._read(_PEPPER_ID)
         if kept is None or pepper is None or len(presented) > 2 * LONGEST:
             return False
         if kept.startswith(b"hmac:"):
             return self._matches_key(pepper, id, kept.removeprefix(b"hmac:"), presented)
-        return await self._matches_stretched(pepper, id, kept.removeprefix(b"scrypt:"), presented)
+        return self._recall(id, self.mark(id, presented))
+
+    async def matches(self, id: str, presented: bytes) -> bool:
+        """Return whether what a station presented is the password kept under an id, stretched if it has to be.
+
+        Raises:
+            Crowded: so many wait to be stretched that it would come too late.
+        """
+        known = self.known(id, presented)
+        if known is not None:
+            return known
+        pepper, kept = self._read(_PEPPER_ID), self._read(id)
+        assert pepper is not None
+        assert kept is not None
+        right = await self._compare(pepper, kept.removeprefix(b"scrypt:"), presented)
+        self._remember(id, self.mark(id, presented), right)
+        return right
+
+    def mark(self, name: str, presented: bytes) -> bytes:
+        """Return what tells whether the same is presented again, and nothing else; good until the next start."""
+        return hmac.digest(self._boot_key, name.encode() + b"\0" + presented, "sha256")
+
+    def likeness(self, ids: Iterable[str], presented: bytes) -> str:
+        """Return, in words, how a wrong password differs from a right one; empty where nothing is found.
+
+        It is told of keys, and of passwords that were right since the start: for others it would be too dear.
+        """
+        tried = [(words, other) for words, other in _near(presented) if other != presented]
+        return next((words for id in ids for words, other in tried if self.known(id, other)), "")
 
     def _matches_key(self, pepper: bytes, id: str, digest: bytes, presented: bytes) -> bool:
         right = False
         for candidate in _readings(presented):
             right |= hmac.compare_digest(self._keyed(pepper, id, candidate), digest)
         return right
-
-    async def _matches_stretched(self, pepper: bytes, id: str, kept: bytes, presented: bytes) -> bool:
-        mark = hmac.digest(self._boot_key, id.encode() + b"\0" + presented, "sha256")
-        known = self._recall(id, mark)
-        if known is not None:
-            return known
-        turn = self._turns.setdefault(id, trio.Lock())
-        if turn.statistics().tasks_waiting >= _WAITING_FOR_ONE:
-            raise Crowded
-        async with turn:
-            known = self._recall(id, mark)  # whoever was ahead of us may have presented the same
-            if known is None:
-                known = await self._compare(pepper, kept, presented)
-                self._remember(id, mark, known)
-        return known
 
     async def _compare(self, pepper: bytes, kept: bytes, presented: bytes) -> bool:
         if self._limiter.statistics().tasks_waiting >= _WAITING:
@@ -179,3 +186,28 @@ def _readings(presented: bytes) -> list[bytes]:
         return [presented, bytes.fromhex(presented.decode("ascii"))]
     except ValueError:
         return [presented]
+
+
+def _near(presented: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield what somebody may have meant, and how what he sent differs from it."""
+    yield "it has white space, a line break, a zero byte or quotation marks around it", presented.strip(b" \t\r\n\0'\"")
+    yield "it is in the wrong capitals", presented.lower()
+    yield "it is in the wrong capitals", presented.upper()
+    yield "it was turned into hex digits twice", _unhexed(_unhexed(presented))
+    yield "it was turned into Base64 before it was sent", _from_base64(presented)
+    yield "it was percent-encoded before it was sent", unquote_to_bytes(presented)
+    yield "it has its station's user name in front, with a colon", presented.partition(b":")[2]
+
+
+def _unhexed(text: bytes) -> bytes:
+    try:
+        return bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        return text
+
+
+def _from_base64(text: bytes) -> bytes:
+    try:
+        return b64decode(text.strip(), validate=True)
+    except Base64Error:
+        return text

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from typing import Final
 
 import trio
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from ...engine.events import StationRecord, StationRegistered, StationRemoved, StationUpdated, Validity
 from ...engine.names import new_id
 from ...projections import registry
 from .books import Book
 from .credentials import Credentials, Password, draw_key
-from .errors import AlreadyThere, Invalid, NotFound, SecretsMissing
-from .requests import KEEP, NewStation, StationChanges
+from .errors import AlreadyThere, NotFound, SecretsMissing
+from .requests import KEEP, PROFILES, NewStation, StationChanges, check_given, check_lenient, check_profile
 
 CREDENTIAL_PREFIX: Final = "cred_"
 
@@ -57,11 +57,14 @@ class Enrolment:
             password, shown = _password(station.password, station.generate)
             event = StationRegistered(
                 protocol=station.protocol,
-                security=station.security or "basic",
+                security=station.security_type,
                 credentials=() if password is None else (await self._new_credential(password),),
                 liveness=station.liveness,
                 name=station.name,
                 site=station.site,
+                profile=station.profile,
+                serial=station.serial,
+                lenient=station.lenient,
             )
             position = await self._book.record(event, subject=station.id, actor=actor)
         return Credited(id=station.id, password=shown, position=position)
@@ -82,18 +85,11 @@ class Enrolment:
         async with self._turn:
             before = self.station_record(id)
             password, shown = _password(None if changes.password is KEEP else changes.password, changes.generate)
-            security = _security(before, changes, given=password is not None)
-            credentials = before.credentials if security == "basic" else ()
+            after = _changed(before, changes, given=password is not None)
+            credentials = before.credentials if after.security == "basic" else ()
             if password is not None:
                 credentials = (await self._new_credential(password), *self._outgoing(credentials, changes.overlap))
-            event = StationUpdated(
-                protocol=before.protocol if changes.protocol is KEEP else changes.protocol,
-                security=security,
-                credentials=credentials,
-                liveness=before.liveness if changes.liveness is KEEP else changes.liveness,
-                name=before.name if changes.name is KEEP else changes.name,
-                site=before.site if changes.site is KEEP else changes.site,
-            )
+            event = StationUpdated(**{**asdict(after, recurse=False), "credentials": credentials})
             position = await self._book.record(event, subject=id, actor=actor)
             await self._forget(before, named=event)
         return Credited(id=id, password=shown, position=position)
@@ -159,12 +155,34 @@ def _password(given: Password | None, generate: bool) -> tuple[Password | None, 
     return key, key.hex()
 
 
+def _changed(before: StationRecord, changes: StationChanges, *, given: bool) -> StationRecord:
+    """Return a record as it is after a change, but for its credentials."""
+    security = _security(before, changes, given=given)
+    fits = before.profile is None or PROFILES[before.profile] == security
+    after = StationRecord(
+        protocol=before.protocol if changes.protocol is KEEP else changes.protocol,
+        security=security,
+        liveness=before.liveness if changes.liveness is KEEP else changes.liveness,
+        name=before.name if changes.name is KEEP else changes.name,
+        site=before.site if changes.site is KEEP else changes.site,
+        profile=(before.profile if fits else None) if changes.profile is KEEP else changes.profile,
+        serial=before.serial if changes.serial is KEEP else changes.serial,
+        lenient=before.lenient if changes.lenient is KEEP else changes.lenient,
+    )
+    check_profile(after.profile, security)
+    check_lenient(after.lenient, after.protocol)
+    return after
+
+
 def _security(before: StationRecord, changes: StationChanges, *, given: bool) -> str:
-    """Return the security type after a change; a new password alone turns it on."""
-    if changes.security is KEEP:
-        return "basic" if given else before.security
-    if changes.security == "none" and given:
-        raise Invalid("security", "with none no password is asked for: leave the password out, or use basic")
-    if changes.security == "basic" and not given and not before.credentials:
-        raise Invalid("password", "basic takes one: give it, or have one generated")
-    return changes.security
+    """Return the security type after a change; a new password alone turns it on, and so does a profile."""
+    if changes.security is not KEEP:
+        security = changes.security
+    elif given:
+        security = "basic"
+    elif changes.profile is not KEEP and changes.profile is not None:
+        security = PROFILES.get(changes.profile, before.security)
+    else:
+        return before.security
+    check_given(security, given=given or (security == "basic" and bool(before.credentials)))
+    return security

@@ -28,7 +28,11 @@ KEEP: Final = _Keep.KEEP
 Keep: TypeAlias = Literal[_Keep.KEEP]
 
 SUBPROTOCOLS: Final = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
-SECURITY: Final = ("basic", "none")
+SECURITY: Final = ("basic", "mtls", "none")
+PROFILES: Final = {1: "basic", 2: "basic", 3: "mtls"}
+"""OCPP's security profiles, and the security type of each."""
+LENIENT: Final = ("username", "upgrade", "subprotocol", "origin")
+"""What a station can be forgiven (`StationRecord.lenient`)."""
 EVENT_TYPES: Final = (
     "chargestation.online",
     "chargestation.offline",
@@ -56,11 +60,22 @@ class NewStation:
     protocol: str | None = None
     """The subprotocol to take it for if it offers none."""
     security: str | None = None
-    """`basic` unless no credentials are wanted: `none`."""
+    """`basic`; `mtls` for a client certificate; `none` if no credentials are wanted. None: as the profile says, and
+    `basic` without one."""
     name: str = ""
     site: str = ""
     liveness: PingSettings | None = None
     """Where it is to be watched otherwise than the gateway's settings say."""
+    profile: int | None = None
+    """The security profile that it must come with. None: any that fits its security type."""
+    serial: str | None = None
+    """What the common name of its certificate may be instead of its id."""
+    lenient: tuple[str, ...] = ()
+
+    @property
+    def security_type(self) -> str:
+        """How it must prove who it is."""
+        return self.security or (PROFILES.get(self.profile, "basic") if self.profile is not None else "basic")
 
     def check(self) -> None:
         """Raise `Invalid` where a field cannot be as it is."""
@@ -69,13 +84,12 @@ class NewStation:
         _check_security(self.security)
         _check_texts(name=self.name, site=self.site)
         check_liveness(self.liveness)
+        check_profile(self.profile, self.security_type)
+        _check_serial(self.serial)
+        check_lenient(self.lenient, self.protocol)
         if self.password is not None and self.generate:
             raise Invalid("password", "give one, or have one generated, not both")
-        given = self.password is not None or self.generate
-        if self.security == "none" and given:
-            raise Invalid("security", "with none no password is asked for: leave the password out, or use basic")
-        if self.security != "none" and not given:
-            raise Invalid("password", "give one, or have one generated, or set security to none to ask for none")
+        check_given(self.security_type, given=self.password is not None or self.generate)
         if self.password is not None:
             check_password(self.password)
 
@@ -93,6 +107,9 @@ class StationChanges:
     name: str | Keep = KEEP
     site: str | Keep = KEEP
     liveness: PingSettings | Keep | None = KEEP
+    profile: int | Keep | None = KEEP
+    serial: str | Keep | None = KEEP
+    lenient: tuple[str, ...] | Keep = KEEP
 
     def check(self, id: str) -> None:
         """Raise `Invalid` where a field cannot be as it is."""
@@ -104,6 +121,8 @@ class StationChanges:
         _check_texts(name="" if self.name is KEEP else self.name, site="" if self.site is KEEP else self.site)
         if self.liveness is not KEEP:
             check_liveness(self.liveness)
+        if self.serial is not KEEP:
+            _check_serial(self.serial)
         if self.password is not KEEP:
             if self.generate:
                 raise Invalid("password", "give one, or have one generated, not both")
@@ -232,10 +251,51 @@ def _check_protocol(protocol: str | None) -> None:
 
 
 def _check_security(security: str | None) -> None:
-    if security == "mtls":
-        raise Invalid("security", "this release does not check client certificates yet; basic or none")
     if security is not None and security not in SECURITY:
-        raise Invalid("security", f"{security!r} is unknown; {' or '.join(SECURITY)}")
+        raise Invalid("security", f"{security!r} is unknown; {', '.join(SECURITY[:-1])} or {SECURITY[-1]}")
+
+
+def check_profile(profile: int | None, security: str) -> None:
+    """Raise `Invalid` if there is no such profile, or if it does not go with how a station proves who it is."""
+    if profile is None:
+        return
+    if isinstance(profile, bool) or profile not in PROFILES:
+        raise Invalid("profile", f"{profile!r} is unknown; 1 (password), 2 (password over TLS), 3 (client certificate)")
+    if PROFILES[profile] != security:
+        raise Invalid("profile", f"{profile} goes with security {PROFILES[profile]}, not with {security}")
+
+
+def check_given(security: str, *, given: bool) -> None:
+    """Raise `Invalid` if a password is given where none is asked for, or none where one is."""
+    if security == "none" and given:
+        raise Invalid("security", "with none no password is asked for: leave the password out, or use basic")
+    if security == "mtls" and given:
+        raise Invalid("security", "with mtls a client certificate takes the password's place: leave one of them out")
+    if security == "basic" and not given:
+        raise Invalid(
+            "password",
+            "give one, or have one generated; or set security to mtls to ask for a client certificate, or to none to "
+            "ask for nothing",
+        )
+
+
+def check_lenient(lenient: tuple[str, ...], protocol: str | None) -> None:
+    """Raise `Invalid` if something cannot be forgiven."""
+    for allowance in lenient:
+        if allowance not in LENIENT:
+            near = get_close_matches(str(allowance), LENIENT, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(LENIENT)}"
+            raise Invalid("lenient", f"{allowance!r} is unknown; {hint}")
+    if len(set(lenient)) < len(lenient):
+        raise Invalid("lenient", "name each once")
+    if "subprotocol" in lenient and protocol is None:
+        raise Invalid("lenient", "subprotocol takes the station for its protocol: give that, too")
+
+
+def _check_serial(serial: str | None) -> None:
+    if serial is not None and not (serial and serial == serial.strip()):
+        raise Invalid("serial", "it is empty, or has white space around it; leave it out where there is none")
+    _check_texts(serial=serial or "")
 
 
 def _check_texts(**texts: str) -> None:

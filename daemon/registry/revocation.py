@@ -1,63 +1,119 @@
 """Dropping who may no longer be here, where the engine cannot know.
 
 A connection that stands is dropped by the engine when its credential is revoked or its station removed. But a station
-may have proven who it is just before, and be admitted just after; and one that came in without a password was asked
-for none, until its station got its first one. So each connection is looked at again once it stands, and whenever its
-station's registration changes.
+may have proven who it is just before, and be admitted just after; one that came in without a password was asked for
+none, until its station got its first one; it may have to come with another profile or certificate now; and the time of
+a credential ends without any event. So each connection is looked at once it stands, whenever its station's
+registration changes, and when its credential's time is over: who would not be let in again as it came is dropped.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TypeAlias
 
 import trio
 
 from ...engine.core import Engine
 from ...engine.errors import FellBehind
+from ...engine.events import Micros, StationRecord
 from ...engine.fold import Projection
-from ...engine.stations import Connection
+from ...engine.stations import Arrival, Connection
 from ...projections import presence, registry
+from .admission import is_valid
+from .profiles import Rules, bears_own_name
+
+Reason: TypeAlias = Literal["removed", "credential_revoked"]
+
+_LOOK_AGAIN: Final = 60.0
+"""Seconds until the clock is read again, however far an end is: it may be set meanwhile."""
 
 
-async def drop_the_revoked(engine: Engine, *, open: bool, asked: bool = True) -> None:
+async def drop_the_revoked(engine: Engine, *, open: bool, rules: Rules) -> None:
     """Drop whoever would not be let in again as it came.
 
     Args:
         engine: the engine whose connections are looked at; it folds `presence` and `registry`.
         open: unknown stations may stay.
-        asked: registered stations are asked for credentials, unless their registration says otherwise.
+        rules: what is asked of registered ones.
     """
-    look = partial(_look_at, engine, open=open, asked=asked)
+    watch = _Watch(engine, rules, open=open)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_follow, engine, presence, look)
-        nursery.start_soon(_follow, engine, registry, look)
+        nursery.start_soon(watch.follow, presence)
+        nursery.start_soon(watch.follow, registry)
+        nursery.start_soon(watch.see_times_end)
 
 
-async def _follow(engine: Engine, projection: Projection[Any, Any], look: partial[None]) -> None:
-    """Look at all connections now, and from then on at those of stations that the projection saw change."""
-    while True:
-        async with engine.changes(projection) as changes:
-            for connection in list(engine.connections.values()):
-                look(connection)
-            try:
-                async for change in changes:
-                    changed = engine.connection(change.station)
-                    if changed is not None:
-                        look(changed)
-            except FellBehind:
-                continue  # and look at all of them
-            return
+class _Watch:
+    def __init__(self, engine: Engine, rules: Rules, *, open: bool) -> None:
+        self._engine = engine
+        self._rules = rules
+        self._open = open
+        self._ends: dict[str, Micros] = {}
+        """When the credentials of connections end, by station, for those that have an end."""
+        self._sooner = trio.Event()
+        """Set when an end was added, so that it may be the next."""
+
+    async def follow(self, projection: Projection[Any, Any]) -> None:
+        """Look at all connections now, and from then on at those of stations that the projection saw change."""
+        while True:
+            async with self._engine.changes(projection) as changes:
+                self._look_at(list(self._engine.connections.values()))
+                try:
+                    async for change in changes:
+                        changed = self._engine.connection(change.station)
+                        if changed is not None:
+                            self._look_at([changed])
+                except FellBehind:
+                    continue  # and look at all of them
+                return
+
+    async def see_times_end(self) -> None:
+        """Look at each connection whose credential's time is over."""
+        while True:
+            now = self._engine.now()
+            over = [station for station, end in self._ends.items() if end <= now]
+            for station in over:
+                del self._ends[station]
+            self._look_at(found for station in over if (found := self._engine.connection(station)) is not None)
+            self._sooner = trio.Event()
+            wait = min((end - now) / 1_000_000 for end in self._ends.values()) if self._ends else _LOOK_AGAIN
+            with trio.move_on_after(min(wait, _LOOK_AGAIN)):
+                await self._sooner.wait()
+
+    def _look_at(self, connections: Iterable[Connection]) -> None:
+        for connection in connections:
+            why = self._why_not(connection)
+            if why is not None:
+                self._engine.drop(connection.station, why)
+
+    def _why_not(self, connection: Connection) -> Reason | None:
+        """Return why a connection may not stay; none if it may."""
+        arrival = connection.arrival
+        registered = self._engine.state(registry).registered(connection.station)
+        if registered is None:
+            return None if self._open and arrival.security == "none" else "removed"
+        if arrival.credential is not None and not self._is_good(arrival.credential, registered.record, arrival):
+            return "credential_revoked"
+        return None if _came_right(self._rules, registered.record, arrival) else "credential_revoked"
+
+    def _is_good(self, used: str, record: StationRecord, arrival: Arrival) -> bool:
+        credential = next((one for one in record.credentials if one.id == used), None)
+        if credential is None or not is_valid(credential, self._engine.now()):
+            return False
+        if credential.not_after is not None:
+            self._ends[arrival.station] = credential.not_after
+            self._sooner.set()
+        return True
 
 
-def _look_at(engine: Engine, connection: Connection, *, open: bool, asked: bool) -> None:
-    registered = engine.state(registry).get(connection.station)
-    used = connection.arrival.credential
-    if registered is None:
-        if used is not None or not open:
-            engine.drop(connection.station, "removed")
-    elif used is None:
-        if asked and registered.record.security != "none":
-            engine.drop(connection.station, "credential_revoked")
-    elif used not in {credential.id for credential in registered.record.credentials}:
-        engine.drop(connection.station, "credential_revoked")
+def _came_right(rules: Rules, record: StationRecord, arrival: Arrival) -> bool:
+    """Return whether a station that came so would be let in so now."""
+    demanded = rules.demanded(record)
+    if demanded == "none":
+        return True
+    if arrival.security != demanded:
+        return False
+    if demanded == "mtls":
+        return bears_own_name(arrival.station, record, arrival.names)
+    return rules.wrong_profile(record, tls=arrival.tls is not None, certified=arrival.certificate is not None) is None

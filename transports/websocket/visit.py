@@ -126,7 +126,10 @@ class Visit:
             Refused: that failed.
         """
         try:
-            return await self._etiquette.manners.admit(knock)
+            answer = await self._etiquette.manners.admit(knock)
         except Exception:
             _LOG.exception("deciding about %r failed", knock.station)
             raise Refused(500, "internal_error", "deciding about this station failed; see our log") from None
+        if isinstance(answer, Refusal):
+            await trio.sleep(answer.delay)
+        return answer

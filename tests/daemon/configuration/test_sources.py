@@ -15,6 +15,9 @@ from stationkeeper.daemon.configuration.sources import Given, load
 from stationkeeper.daemon.configuration.units import Address, Duration
 from stationkeeper.engine.errors import WrongSetting
 
+TLS = 'tls_certificate = "a.pem"\ntls_key = "a.key"'
+RSA = 'tls_certificate_rsa = "r.pem"\ntls_key_rsa = "r.key"'
+
 
 def written(folder: Path, text: str) -> Path:
     file = folder / "stationkeeper.toml"
@@ -107,7 +110,7 @@ def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_ov
         ('[liveness]\nsilence = "0s"', "at least 1"),
         ('[webhooks]\nretry = ["5x"]', "a duration"),
         ('[webhooks]\nretry = "5s"', "a list"),
-        ('[stations]\nsecurity = "open"', '"basic" or "none"'),
+        ('[stations]\nsecurity = "open"', '"basic" or "mtls" or "none"'),
         ('[stations]\npath = "ocpp"', "a path"),
         ('[stations]\npublic_url = "https://x"', "a WebSocket URL"),
         ("[stations]\npublic_url = 1", "text in quotes"),
@@ -116,6 +119,11 @@ def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_ov
         ('[[webhook]]\nname = "a"\nurl = "https://x"', "lacks secret_file"),
         ('[[webhook]]\nname = "a"\nurl = "https://x"\nsecret_file = "f"\nevent = []', "did you mean events?"),
         ('[stations]\ntls_certificate = "a.pem"', "tls_key is missing"),
+        ('[stations]\ntls_key_rsa = "a.pem"', "tls_certificate_rsa is missing"),
+        (f"[stations]\n{RSA}", "tls_certificate_rsa takes TLS"),
+        ('[stations]\ntls_client_ca = "ca.pem"', "tls_client_ca takes TLS"),
+        (f'[stations]\n{TLS}\nsecurity = "mtls"', "takes tls_client_ca"),
+        (f'[stations]\n{TLS}\ntls_client_organization = "Ours"', "takes tls_client_ca"),
         ('[stations]\nlisten = "127.0.0.1:8080"', "both 127.0.0.1:8080"),
         ("[log", "is not TOML"),
     ],
@@ -130,8 +138,7 @@ def test_a_wrong_file_is_told_with_the_remedy(tmp_path: Path, text: str, told: s
     ("text", "told"),
     [
         ('[stations]\nrelay = "ws://csms/"', "does not relay"),
-        ('[stations]\ntls_client_ca = "ca.pem"', "client certificates"),
-        ('[stations]\nsecurity = "mtls"', "client certificates"),
+        ('[stations]\ntls_listen = "127.0.0.1:9443"', "listens on one address"),
         ("[stations]\nproxy_protocol = true", "PROXY protocol"),
         ('[stations]\ntransport = "dense"', "one transport"),
     ],
@@ -155,6 +162,17 @@ def test_an_unknown_variable_is_an_error(variable: str) -> None:
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(WrongSetting, match="there is no such file"):
         load(tmp_path / "nowhere.toml")
+
+
+def test_what_mutual_tls_takes_is_read(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        f'[stations]\n{TLS}\n{RSA}\nsecurity = "mtls"\ntls_client_ca = "ca.pem"\ntls_client_organization = "Ours"',
+    )
+    stations = load(file).config.stations
+
+    assert (stations.security, stations.tls_client_organization) == ("mtls", "Ours")
+    assert (stations.tls_client_ca, stations.tls_certificate_rsa) == (Path("ca.pem"), Path("r.pem"))
 
 
 KEYS = [(name, key.name) for name, section in SECTIONS.items() for key in attrs.fields(section)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from hashlib import scrypt
-from typing import Any
+from base64 import b64encode
+from urllib.parse import quote_from_bytes
 
 import pytest
 import trio
@@ -135,59 +134,60 @@ async def test_many_strangers_at_once_hold_up_nobody_whose_password_is_known(mon
         assert await credentials.matches("key", KEY)
 
 
-async def test_guesses_at_one_station_leave_the_threads_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    stretching, go_on = threading.Semaphore(0), threading.Event()
+@pytest.mark.parametrize(
+    ("presented", "told"),
+    [
+        (KEY.hex().encode() + b"\n", "white space"),
+        (b'"' + KEY.hex().encode() + b'"', "quotation marks"),
+        (KEY.hex().encode().hex().encode(), "hex digits twice"),
+        (b64encode(KEY), "Base64"),
+        (b64encode(KEY.hex().encode()), "Base64"),
+        (b"CP-7:" + KEY.hex().encode(), "user name in front"),
+        (quote_from_bytes(KEY).encode(), "percent-encoded"),
+        (b"something else", ""),
+        (KEY, ""),
+    ],
+)
+async def test_a_password_that_is_nearly_right_is_told_how(presented: bytes, told: str) -> None:
+    credentials = await kept(KEY)
+
+    likeness = credentials.likeness(["c"], presented)
+
+    assert told in likeness
+    assert bool(likeness) == bool(told)
+
+
+async def test_capitals_are_told_of_a_key_that_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = await kept(b"0123456789abcdefghij")
+
+    assert "capitals" in credentials.likeness(["c"], b"0123456789ABCDEFGHIJ")
+
+
+async def test_a_text_is_compared_with_what_was_right_before_and_never_stretched_for_a_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     credentials = await kept(HUMAN)
-    await credentials.keep("other", HUMAN)
-    refused = 0
+    before = credentials.likeness(["c"], HUMAN.encode() + b"\r\n")
+    assert await credentials.matches("c", HUMAN.encode())
+    monkeypatch.delattr(module, "scrypt")
 
-    def slowly(digest: bytes, **terms: Any) -> bytes:
-        stretching.release()
-        go_on.wait()
-        return scrypt(digest, **terms)
-
-    async def guess(number: int) -> None:
-        nonlocal refused
-        try:
-            await credentials.matches("c", b"guess number %d" % number)
-        except Crowded:
-            refused += 1
-
-    monkeypatch.setattr(module, "scrypt", slowly)
-    async with trio.open_nursery() as nursery:
-        for number in range(300):
-            nursery.start_soon(guess, number)
-        nursery.start_soon(credentials.matches, "other", HUMAN.encode())
-        await trio.testing.wait_all_tasks_blocked()
-        at_once = sum(stretching.acquire(timeout=5) for _ in range(2))
-        more = stretching.acquire(blocking=False)
-        soon_refused = refused
-        go_on.set()
-
-    assert (at_once, more) == (2, False)
-    assert soon_refused == 300 - 1 - module._WAITING_FOR_ONE
-    assert await credentials.matches("other", HUMAN.encode())
+    assert before == ""
+    assert "line break" in credentials.likeness(["c"], HUMAN.encode() + b"\r\n")
 
 
-async def test_the_same_password_presented_by_many_is_stretched_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    credentials, times = await kept(HUMAN), 0
+async def test_what_has_to_be_stretched_is_not_known_until_it_was() -> None:
+    credentials = await kept(HUMAN)
+    await credentials.keep("key", KEY)
+    before = credentials.known("c", HUMAN.encode()), credentials.known("c", b"wrong")
+    await credentials.matches("c", b"wrong")
+    wrong = credentials.known("c", b"wrong")
+    await credentials.matches("c", HUMAN.encode())
 
-    def counted(digest: bytes, **terms: Any) -> bytes:
-        nonlocal times
-        times += 1
-        return scrypt(digest, **terms)
-
-    monkeypatch.setattr(module, "scrypt", counted)
-    answers: list[bool] = []
-
-    async def ask() -> None:
-        answers.append(await credentials.matches("c", HUMAN.encode()))
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(4):
-            nursery.start_soon(ask)
-
-    assert (answers, times) == ([True] * 4, 1)
+    assert before == (None, None)
+    assert wrong is False
+    assert (credentials.known("c", HUMAN.encode()), credentials.known("c", b"wrong")) == (True, None)
+    assert (credentials.known("key", KEY), credentials.known("key", b"wrong")) == (True, False)
+    assert credentials.known("nobody", KEY) is False
 
 
 @given(st.binary(min_size=16, max_size=64))

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from stationkeeper.daemon.registry.admission import RegistryAdmission
+from stationkeeper.daemon.registry.profiles import Rules
 from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.requests import NewStation, StationChanges
 from stationkeeper.daemon.registry.revocation import drop_the_revoked
@@ -55,7 +56,7 @@ async def causes(meanwhile: Meanwhile, *, open: bool = False) -> list[str]:
         admission.attach(engine, registrar.credentials)
         await registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: drop_the_revoked(engine, open=open))
+            nursery.start_soon(lambda: drop_the_revoked(engine, open=open, rules=Rules()))
             await trio.testing.wait_all_tasks_blocked()
             with suppress(NotLetIn):
                 await stations.connect("CP-7", password=PASSWORD)
@@ -67,7 +68,8 @@ async def causes(meanwhile: Meanwhile, *, open: bool = False) -> list[str]:
 
 async def causes_later(station: NewStation, *, asked: bool = True, registered: bool = True) -> list[str]:
     """Let a station in that proves nothing, give it a password once it stands; return why it was dropped."""
-    log, admission = MemoryLog(), RegistryAdmission(open=True, security="basic" if asked else "none")
+    rules = Rules(security="basic" if asked else "none")
+    log, admission = MemoryLog(), RegistryAdmission(open=True, rules=rules)
     stations = MemoryStations(admit=admission)
     async with open_engine(
         log, transports=[stations], projections=[presence, registry, webhooks, outbox], inline=True
@@ -77,7 +79,7 @@ async def causes_later(station: NewStation, *, asked: bool = True, registered: b
         if registered:
             await registrar.register(station, actor="")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: drop_the_revoked(engine, open=True, asked=asked))
+            nursery.start_soon(lambda: drop_the_revoked(engine, open=True, rules=rules))
             await stations.connect("CP-7")
             await trio.testing.wait_all_tasks_blocked()
             if registered:
