@@ -97,13 +97,16 @@ class Link(Protocol):
 class Connection(Protocol):
     """An admitted connection. The transport that holds it keeps it told."""
 
-    id: str
-    """`<run>-<n>`."""
     arrival: Arrival
     received: int
     """Messages from the station; the transport counts them up."""
     sent: int
     """Messages to the station; the transport counts them up."""
+
+    @property
+    def id(self) -> str:
+        """`<run>-<n>`."""
+        ...
 
     @property
     def station(self) -> str:
@@ -137,6 +140,11 @@ class Undecided(Protocol):
 
 class Door(Protocol):
     """Where a transport asks to let stations in."""
+
+    def kept_waiting(self) -> None:
+        """Note that peers wait whom nobody can accept, for a reason of ours: this second is none in which stations could
+        have come back."""
+        ...
 
     def busy(self, station: str) -> Busy | None:
         """Return why this station cannot be let in now; none if it can. A takeover is never refused for capacity."""

@@ -25,7 +25,7 @@ from ..events import (
     StationRemoved,
     StationUpdated,
 )
-from ..names import closed_id, connection_name, opened_id, timed_out_id
+from ..names import closed_id, connection_name, opened_id, run_and_number, timed_out_id
 from ..settings import EngineSettings
 from ..stations import Arrival, Busy, Ending, Hint, Link, NotAdmitted
 from .grace import Handshakes, Undecided
@@ -37,6 +37,10 @@ GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 ABNORMAL = 1006
 """Never on the wire (RFC 6455, 7.4.1): here it tells a transport to end the socket without a Close frame."""
+
+STRANGER = "crowded"
+"""The only 503 that holds up no grace: who had to make room had shown nothing that would tell it from anybody who can
+open a socket, and such must not be able to keep a lost run's stations online for ever."""
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it, modulo 1, are spread evenly however many there are: the phases of successive admissions."""
@@ -87,36 +91,26 @@ class Desk(Protocol):
 class LiveConnection:
     """An admitted connection, as the transport that holds it and the engine see it (`stations.Connection`)."""
 
-    __slots__ = (
-        "_doorway",
-        "admitted",
-        "arrival",
-        "ending",
-        "id",
-        "link",
-        "opened_at",
-        "opening",
-        "received",
-        "sent",
-        "vigil",
-    )
+    __slots__ = ("_doorway", "admitted", "arrival", "ending", "link", "number", "opening", "received", "sent", "vigil")
 
-    def __init__(
-        self, doorway: Doorway, id: str, arrival: Arrival, link: Link, vigil: Vigil, opened_at: Micros
-    ) -> None:
+    def __init__(self, doorway: Doorway, number: int, arrival: Arrival, link: Link, vigil: Vigil) -> None:
         self._doorway = doorway
-        self.id = id
+        self.number = number
+        """n, of the n-th admission of the run."""
         self.arrival = arrival
         self.link = link
         self.vigil = vigil
-        self.opened_at = opened_at
         self.opening: Ticket | None = None
-        """Where its `opened` stands on its way into the log."""
+        """Where its `opened` stands on its way into the log; none once it is there."""
         self.admitted = False
         """Whether its transport was told; before that no order goes out over its link."""
         self.ending: Ending | None = None
         self.received = 0
         self.sent = 0
+
+    @property
+    def id(self) -> str:
+        return connection_name(self._doorway.run, self.number)
 
     @property
     def station(self) -> str:
@@ -169,12 +163,15 @@ class Doorway:
         self._tally = tally
         self._refusals = Refusals(clock.stepless())
         self._admissions = 0
-        self._owing: dict[str, LiveConnection] = {}
-        """By connection: everyone whose `closed` is not durable yet."""
+        self._owing: dict[int, LiveConnection] = {}
+        """By number: everyone whose `closed` is not durable yet."""
         self._current: dict[str, LiveConnection] = {}
         """By station: the newest connection that stands."""
 
     # --- what transports ask (stations.Door) -------------------------------------------------------------------------
+
+    def kept_waiting(self) -> None:
+        self.handshakes.turned_away = True
 
     def busy(self, station: str) -> Busy | None:
         busy = self.why_busy(station)
@@ -221,10 +218,9 @@ class Doorway:
         self._admissions += 1
         settings = self._settings.liveness.for_station(arrival.liveness)
         vigil = Vigil(settings, self.clock.stepless(), early=self._admissions * _GOLDEN % 1)
-        name = connection_name(self.run, self._admissions)
-        connection = LiveConnection(self, name, arrival, link, vigil, self.times.now())
+        connection = LiveConnection(self, self._admissions, arrival, link, vigil)
         connection.opening = ticket = self._desk.submit([self._opened(connection)], required=False)
-        self._owing[name] = connection
+        self._owing[connection.number] = connection
         return connection, ticket
 
     def _stands(self, connection: LiveConnection) -> None:
@@ -236,7 +232,7 @@ class Doorway:
         self.watched_sooner()
 
     def refused(self, claimed: str, *, reason: str, status: int, hint: Hint = "", remote: str = "") -> None:
-        if status == 503:
+        if status == 503 and reason != STRANGER:
             self.handshakes.turned_away = True
         self._tally["handshakes_refused"] += 1
         self._tally[f"handshakes_refused:{reason}"] += 1
@@ -316,7 +312,7 @@ class Doorway:
         connection.ending = ending
         opening = connection.opening
         if opening is not None and opening.dropped:
-            del self._owing[connection.id]  # nothing of it is in the log, nor ever will be
+            del self._owing[connection.number]  # nothing of it is in the log, nor ever will be
             return
         if self.abandoned:
             return
@@ -341,14 +337,14 @@ class Doorway:
 
     def _opened_stands(self, recorded: Recorded) -> None:
         older = self._current.pop(recorded.subject, None)
-        newer = self._owing.get(recorded.id.removesuffix(":opened"))
+        newer = self._owing.get(self._number(recorded.id, ":opened"))
         if newer is not None and not newer.over:
             self._current[recorded.subject] = newer
         if older is not None:
             self.drop(older, "superseded")
 
     def _closed_stands(self, recorded: Recorded) -> None:
-        connection = self._owing.pop(recorded.id.removesuffix(":closed"), None)
+        connection = self._owing.pop(self._number(recorded.id, ":closed"), None)
         if connection is None:
             return
         if self._current.get(connection.station) is connection:
@@ -356,10 +352,15 @@ class Doorway:
         if connection.ending is not None and connection.ending.cause == "ping_timeout":
             connection.link.drop(ABNORMAL, "ping timeout", abort=True)
 
+    def _number(self, id: str, suffix: str) -> int:
+        """Return the number of a connection of ours by the id of its event; 0, which none bears, if it is another's."""
+        run, number = run_and_number(id.removesuffix(suffix))
+        return number if run == self.run else 0
+
     def _opened(self, connection: LiveConnection) -> Entry:
-        arrival, settings = connection.arrival, connection.vigil.settings
+        name, arrival, settings = connection.id, connection.arrival, connection.vigil.settings
         event = ConnectionOpened(
-            connection=connection.id,
+            connection=name,
             subprotocol=arrival.subprotocol,
             security=arrival.security,
             certificate=arrival.certificate,
@@ -370,15 +371,15 @@ class Doorway:
         )
         return self._desk.seal(
             event,
-            id=opened_id(connection.id),
+            id=opened_id(name),
             subject=arrival.station,
             private=arrival.remote.encode(),
-            at=connection.opened_at,
         )
 
     def _closed(self, connection: LiveConnection, ending: Ending) -> Entry:
+        name = connection.id
         event = ConnectionClosed(
-            connection=connection.id,
+            connection=name,
             side=ending.side,
             code=ending.code,
             reason=ending.reason,
@@ -387,7 +388,7 @@ class Doorway:
             received=connection.received,
             sent=connection.sent,
         )
-        return self._desk.seal(event, id=closed_id(connection.id), subject=connection.station)
+        return self._desk.seal(event, id=closed_id(name), subject=connection.station)
 
     def _record_refusals(self, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stationkeeper.engine.settings import Liveness
 from stationkeeper.engine.watch.liveness import Due, Vigil
-from stationkeeper.engine.watch.watchdog import Watchdog
+from stationkeeper.engine.watch.watchdog import GRAIN, Watchdog
 
 
 class Patient:
@@ -95,7 +95,7 @@ def test_it_says_how_late_it_is() -> None:
 
 
 @given(st.lists(st.floats(1, 100), min_size=1, max_size=30), st.lists(st.floats(0.1, 30), max_size=60))
-def test_everybody_who_is_due_comes_up_each_time(intervals: list[float], waits: list[float]) -> None:
+def test_everybody_who_is_due_comes_up_within_a_grain(intervals: list[float], waits: list[float]) -> None:
     watchdog: Watchdog[Patient] = Watchdog()
     patients = [Patient(interval) for interval in intervals]
     for patient in patients:
@@ -103,7 +103,8 @@ def test_everybody_who_is_due_comes_up_each_time(intervals: list[float], waits: 
     now = 0.0
     for wait in waits:
         now += wait
-        expected = {id(p) for p in patients if not p.over and p.vigil.deadline() <= now}
+        may = {id(p) for p in patients if not p.over and p.vigil.deadline() <= now}
+        must = {id(p) for p in patients if not p.over and p.vigil.deadline() <= now - GRAIN}
         came: set[int] = set()
         for patient, due, _ in watchdog.due(now):
             came.add(id(patient))
@@ -112,7 +113,7 @@ def test_everybody_who_is_due_comes_up_each_time(intervals: list[float], waits: 
             else:
                 patient.over = True
 
-        assert came == expected
+        assert must <= came <= may
 
 
 def test_an_interval_below_what_a_float_can_tell_apart_does_not_hold_it() -> None:
