@@ -1,4 +1,6 @@
-"""The dashboard: the fleet, one station, the subscriptions. Rendered here, and kept true by server-sent events.
+"""The dashboard: the fleet, one station, who was turned away, the subscriptions.
+
+Rendered here, and kept true by server-sent events.
 
 A page is made of parts, each with a key: what it shows, as a value. A live stream looks whenever something was folded
 (and now and then besides, for proofs of life are no events), renders the parts whose keys changed, and sends those; a
@@ -26,6 +28,7 @@ from ..http.streams import EventStream, Push, sse_event
 from ..http.tokens import Tokens
 from .availability import MINUTE, Availability
 from .pages import render, render_page
+from .refused import SHOWN, conflict_of, conflicts_of, refused_of
 from .timeline import timeline
 from .views import FILTERS, PAGE, Roll, Row, row_of, subscriptions_of
 
@@ -70,14 +73,14 @@ class Dashboard:
         number = min(max(int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else 1, 1), pages)
         rows = [row_of(self.engine, id) for id in ids[(number - 1) * PAGE : number * PAGE]]
         return {"show": show, "wanted": wanted, "rows": rows, "found": len(ids), "page": number, "pages": pages,
-                "counts": self.roll.counts, **self._status()}  # fmt: skip
+                "counts": self.roll.counts, "conflicts": conflicts_of(self.engine), **self._status()}  # fmt: skip
 
     def fleet_parts(self, request: Request) -> Parts:
         """Return the parts of the fleet's page; as long as the same stations are on it, a part for each."""
         view = self.fleet(request)
         ids = tuple(row.id for row in view["rows"])
         rows = {f"station {row.id}": Part(key=row, render=partial(self._row, row)) for row in view["rows"]}
-        counts = Part(key=(view["counts"], self.engine.mute), render=_rendered("counts.html", view))
+        counts = Part(key=(view["counts"], view["conflicts"], self.engine.mute), render=_rendered("counts.html", view))
         whole = Part(key=(ids, view["found"], view["pages"]), render=_rendered("list.html", view))
         return {"counts": counts, "list": whole, **rows}
 
@@ -94,6 +97,7 @@ class Dashboard:
         return {"id": id, "row": row_of(engine, id), "found": found, "rtt": live.rtt if live else None,
                 "liveness": registered.record.liveness if registered else None,
                 "available": await self.availability.of(id) if found.get("lastConnectAt") else "",
+                "refused": refused_of(engine, id), "conflict": conflict_of(engine, id),
                 "moments": await timeline(engine, id), **self._status()}  # fmt: skip
 
     def station_parts(self, id: str) -> Parts:
@@ -109,8 +113,20 @@ class Dashboard:
         async def main() -> str:
             return render("station_main.html", **await self.station(id))
 
-        key = (row, found, engine.state(registry).get(id), messages, engine.now() // MINUTE)
+        turned_away = (refused_of(engine, id), conflict_of(engine, id))
+        key = (row, found, engine.state(registry).get(id), messages, turned_away, engine.now() // MINUTE)
         return {"main": Part(key=key, render=main)}
+
+    # --- who was turned away -----------------------------------------------------------------------------------------
+
+    def refused(self, id: str | None = None) -> dict[str, Any]:
+        """Return what the page of those turned away shows, or that of one id that nobody knows otherwise."""
+        return {"id": id, "refused": refused_of(self.engine, id), "most": SHOWN, **self._status()}
+
+    def refused_parts(self, id: str | None = None) -> Parts:
+        """Return the parts of that page."""
+        view = self.refused(id)
+        return {"main": Part(key=view["refused"], render=_rendered("refused_main.html", view))}
 
     # --- the subscriptions -------------------------------------------------------------------------------------------
 
@@ -165,6 +181,9 @@ def dashboard(engine: Engine, tokens: Tokens) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     pages = Dashboard(engine)
 
+    def is_there(id: str) -> bool:
+        return known(engine, id) or id in engine.state(presence)
+
     @router.get("/")
     async def fleet(request: Request) -> Response:
         await pages.roll.look()
@@ -173,10 +192,17 @@ def dashboard(engine: Engine, tokens: Tokens) -> APIRouter:
 
     @router.get("/stations/{id:id}")
     async def station(request: Request, id: str) -> Response:
-        if not known(engine, id) and id not in engine.state(presence):
-            return render_page("nothing.html", request, status=404, login=tokens.checked, live="", what=id)
         live = "/live" + request.url.path
+        if not is_there(id):
+            view = pages.refused(id)
+            if not view["refused"]:
+                return render_page("nothing.html", request, status=404, login=tokens.checked, live="", what=id)
+            return render_page("refused.html", request, live=live, login=tokens.checked, **view)
         return render_page("station.html", request, live=live, login=tokens.checked, **await pages.station(id))
+
+    @router.get("/refused")
+    async def refused(request: Request) -> Response:
+        return render_page("refused.html", request, live="/live/refused", login=tokens.checked, **pages.refused())
 
     @router.get("/subscriptions")
     async def subscriptions(request: Request) -> Response:
@@ -189,7 +215,11 @@ def dashboard(engine: Engine, tokens: Tokens) -> APIRouter:
 
     @router.get("/live/stations/{id:id}")
     async def station_live(id: str) -> Response:
-        return pages.live(lambda: pages.station_parts(id))
+        return pages.live(lambda: pages.station_parts(id) if is_there(id) else pages.refused_parts(id))
+
+    @router.get("/live/refused")
+    async def refused_live() -> Response:
+        return pages.live(pages.refused_parts)
 
     @router.get("/live/subscriptions")
     async def subscriptions_live() -> Response:

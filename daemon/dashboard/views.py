@@ -18,6 +18,7 @@ from ...projections.webhooks import Webhook
 from ..api.chargestations import everybody
 from ..api.webhooks import accepted_at, problem_of
 from ..words import because
+from .refused import conflict_of
 
 Shown: TypeAlias = Literal["online", "offline", "unobserved", "new"]
 """How a station's flag is shown; `new`: registered, and never seen."""
@@ -61,13 +62,14 @@ def row_of(engine: Engine, id: str) -> Row:
     ended = station.disconnect
     shown = shown_as(station, observed=fleet.observed(id))
     knew_at = None if ended is None else ended.detected_at
+    why = "" if ended is None or shown == "online" else because(ended.cause)
     return Row(
         id=id,
         name=registered.record.name if registered else "",
         site=registered.record.site if registered else "",
         shown=shown,
         since=station.last_connect_at if shown == "online" else knew_at,
-        why="" if ended is None or shown == "online" else because(ended.cause),
+        why="two devices use its identity" if conflict_of(engine, id) is not None else why,
         alive_at=alive_at,
         protocol=station.subprotocol or "",
     )

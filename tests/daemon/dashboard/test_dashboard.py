@@ -15,7 +15,7 @@ from office import Office, open_office
 
 from stationkeeper.daemon.http.asgi import serve_http
 from stationkeeper.daemon.http.paths import encoded
-from stationkeeper.engine.events import StationRegistered
+from stationkeeper.engine.events import HandshakeRefused, StationRegistered
 
 PHONE = {"width": 360, "height": 740}
 LONG = "CP-" + "1234567890" * 9
@@ -272,12 +272,19 @@ async def test_every_page_fits_a_phone_light_and_dark(chromium: str) -> None:
         await office.engine.record(StationRegistered(name="Harbour " * 30), subject=LONG)
         await (await office.stations.connect(LONG)).close(4000, "x" * 100)
         await office.ask("POST", "/webhooks", {"url": "https://receiver.example/" + "y" * 300})
+        now = office.engine.now()
+        for claimed in (LONG + "x", "none"):
+            refused = HandshakeRefused(
+                claimed=claimed, reason="unknown_station", status=404, hint="y" * 200, first_at=now, last_at=now
+            )
+            await office.engine.record(refused)
         widths: dict[str, int] = {}
 
         def at(browser: Browser) -> None:
             for scheme in ("light", "dark"):
                 browser.page.emulate_media(color_scheme=scheme)
-                for page in ("/", f"/stations/{LONG}", "/subscriptions", "/docs", "/login", "/stations/none"):
+                for page in ("/", f"/stations/{LONG}", "/refused", "/subscriptions", "/docs", "/login",
+                             "/stations/none", "/stations/nobody"):  # fmt: skip
                     browser.go(page)
                     widths[f"{page} {scheme}"] = browser.overflow()
                     colors.add(browser.page.evaluate("getComputedStyle(document.body).backgroundColor"))
@@ -299,6 +306,8 @@ async def test_without_javascript_the_page_says_the_same_and_can_be_loaded_again
             browser.page.get_by_text("Refresh").click()
             browser.wait_for("[data-part='station CP-7']", "online")
             assert browser.page.url == url + "/?q=cp"
+            browser.page.get_by_text("Turned away").click()
+            browser.wait_for("[data-part='main']", "Nobody was turned away.")
 
         await look(chromium, url, at, java_script_enabled=False)
 
