@@ -27,8 +27,10 @@ class Refused:
     status: int
     meaning: str
     """The rest of a sentence that begins with "because"."""
-    advice: str
-    """What was found out about the newest one, or else what helps in general."""
+    hint: str
+    """What was found out about the newest one; often empty."""
+    remedy: str
+    """What helps in general."""
     count: int
     first: Micros
     last: Micros
@@ -46,7 +48,8 @@ def refused_of(engine: Engine, claimed: str | None = None) -> tuple[Refused, ...
             reason=row.reason,
             status=row.status,
             meaning=meaning(row.reason),
-            advice=row.hint or remedy(row.reason),
+            hint=row.hint,
+            remedy=remedy(row.reason),
             count=row.count,
             first=row.first,
             last=row.last,
