@@ -98,9 +98,9 @@ async def fronted(
 
 
 async def serves_well(front: Front) -> None:
-    """See that a good station still gets in, is answered, and leaves."""
+    """See that a good station still gets in, is answered, and leaves: one that was not here before."""
     async with trio.open_nursery() as nursery:
-        good = await RawStation.open(f"{front.url}/good", nursery)
+        good = await RawStation.open(f"{front.url}/good-{len(front.connections())}", nursery)
         await good.send("hello")
         assert await good.receive() == "hello"
         await good.close()

@@ -128,19 +128,19 @@ def _head(draw: Random, station: str) -> bytes:
         return draw.choice(
             (b"", b"\x16\x03\x01\x02\x00\x01", b"\r\n\r\n\0\r\nQUIT\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         )
-    good = draw.random() < 0.7
+    good = draw.random() < 0.6
 
     def one(values: Sequence[str]) -> str:
-        return values[0] if good or draw.random() < 0.7 else draw.choice(values)
+        return values[0] if good or draw.random() < 0.85 else draw.choice(values)
 
     method, version = one(("GET", "POST", "get", "G\0T", "")), one(("HTTP/1.1", "HTTP/1.0", "HTTP/9.9", "SPDY", ""))
     lines = [f"{name}: {one(values)}" for name, values in _GOOD.items()]
-    if not good and draw.random() < 0.3:
+    if not good and draw.random() < 0.2:
         lines.pop(draw.randrange(len(lines)))
     for _ in range(draw.choice((0, 0, 0, 1, 3))):
         lines.insert(draw.randrange(len(lines) + 1), draw.choice(_OTHERS))
     end = one(("\r\n", "\n", "\r"))
-    target = one(_TARGETS).format(station)
+    target = (draw.choice(_TARGETS) if draw.random() < 0.15 else _TARGETS[0]).format(station)
     return end.join([f"{method} {target} {version}", *lines, "", ""]).encode("latin-1", errors="replace")
 
 

@@ -23,7 +23,7 @@ from .transports import TRANSPORTS, Transport
 from .trial import BASIC, BRIEF, DEFLATE, KEPT, Trial, attempt
 from .verdicts import PASSED, Verdict, by_number, group
 
-COLUMNS = ("OK", "NON-STRICT", "INFORMATIONAL", "REFUSED", "failed")
+COLUMNS = ("OK", "NON-STRICT", "INFORMATIONAL", "BINARY", "failed")
 
 
 def table(title: str, verdicts: Mapping[str, Verdict]) -> str:

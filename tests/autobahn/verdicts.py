@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from attrs import frozen
 
-PASSED: Final = ("OK", "NON-STRICT", "INFORMATIONAL", "REFUSED")
-"""Outcomes that are no failure. By RFC 6455 the first three are conformant; the last is ours: see `BINARY`."""
-BINARY: Final = ("1.2.", "12.2.", "12.3.", "12.5.")
+PASSED: Final = ("OK", "NON-STRICT", "INFORMATIONAL", "BINARY")
+"""Outcomes that are no failure. By RFC 6455 the first three are conformant; the last is ours: see `BINARY_CASES`."""
+BINARY_CASES: Final = ("1.2.", "12.2.", "12.3.", "12.5.")
 """Cases that expect binary messages to be echoed. OCPP-J is text, and nothing here could send a binary message. So they
 are run, and judged by what we promise: a message that is no UTF-8 is refused with 1003 ("a type of data it cannot
 accept", RFC 6455, 7.4.1), and one that is UTF-8 is taken for text."""
+_AS_TEXT: Final = "Echo'ed message type differs from what I sent (got binary False, expected binary True)"
+"""What the suite says of the first echo in cases 12 and 13, which keep no record of what was received."""
 _CLOSED_WELL: Final = ("OK", "INFORMATIONAL")
 
 
@@ -70,9 +72,9 @@ def read_verdicts(report: Path) -> dict[str, Verdict]:
 
 def _judge(case: str, told: Mapping[str, Any], report: Path) -> Verdict:
     behaviour, close, code = told["behavior"], told["behaviorClose"], told["remoteCloseCode"]
-    if case.startswith(BINARY):
+    if case.startswith(BINARY_CASES):
         kept = _binary(json.loads((report / told["reportfile"]).read_text()))
-        return Verdict("REFUSED" if kept else behaviour, close, code)
+        return Verdict("BINARY" if kept else behaviour, close, code)
     if behaviour in PASSED and close not in _CLOSED_WELL:
         behaviour = close
     return Verdict(behaviour, close, code)
@@ -82,4 +84,6 @@ def _binary(detail: Mapping[str, Any]) -> bool:
     """Return whether a binary message was treated as we promise."""
     if detail["received"]:
         return all(kind == "message" and not binary for kind, _, binary in detail["received"])
+    if detail["result"].startswith(_AS_TEXT):
+        return True
     return bool(detail["remoteCloseCode"] == 1003 and detail["wasClean"])

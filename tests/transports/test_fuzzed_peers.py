@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 IDLE = 0.002
 """Seconds without anything on any socket, after which virtual time jumps."""
-ROUND = 40
+ROUND = 100
 """Groups of peers that come to the same gateway."""
 
 
