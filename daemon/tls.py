@@ -118,9 +118,9 @@ def _load_authorities(context: ssl.SSLContext, file: Path) -> None:
     except FileNotFoundError:
         raise WrongSetting(f"[stations] tls_client_ca: {file} does not exist") from None
     except (OSError, ValueError) as error:
-        reason = (error.strerror if not isinstance(error, ssl.SSLError) else error.reason) or error
+        reason = error.reason if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None)
         raise WrongSetting(
-            f"[stations] tls_client_ca = {str(file)!r} cannot be used: {reason}; wanted are certificates of "
+            f"[stations] tls_client_ca = {str(file)!r} cannot be used: {reason or error}; wanted are certificates of "
             "authorities, in PEM"
         ) from None
     context.verify_mode = ssl.CERT_OPTIONAL

@@ -78,7 +78,7 @@ def shown(engine: Engine, id: str) -> dict[str, object]:
         raise NotFound(f"there is no station {id!r}")
     registered = engine.state(registry).get(id)
     found["registered"] = registered is not None
-    found["liveness"] = None if registered is None else liveness_of(registered.record)
+    found.update(terms_of(None if registered is None else registered.record))
     found["conflict"] = conflict_as_json(engine.state(conflicts).of(id, engine.now()))
     live = engine.connection(id)
     if live is not None and not live.over:
@@ -106,15 +106,22 @@ def shown_as_of(log: Log, id: str, moment: str) -> dict[str, object]:
     if found is None:
         raise NotFound(f"there was no station {id!r} as of position {position}")
     registered = fold.state(registry).get(id)
-    liveness = None if registered is None else liveness_of(registered.record)
+    terms = terms_of(None if registered is None else registered.record)
     conflict = None if newest is None else fold.state(conflicts).of(id, newest.at)
     as_of = {"position": position, "at": None if newest is None else rfc3339(newest.at)}
-    return {**found, "liveness": liveness, "conflict": conflict_as_json(conflict), "asOf": as_of}
+    return {**found, **terms, "conflict": conflict_as_json(conflict), "asOf": as_of}
 
 
-def liveness_of(record: StationRecord) -> dict[str, float | None] | None:
-    """Return how a station is watched where that differs from the gateway's settings; none if it does not."""
-    return None if record.liveness is None else asdict(record.liveness)
+def terms_of(record: StationRecord | None) -> dict[str, object]:
+    """Return what a station is registered with beside its public object: never part of a webhook."""
+    if record is None:
+        return {"liveness": None, "profile": None, "serial": None, "lenient": []}
+    return {
+        "liveness": None if record.liveness is None else asdict(record.liveness),
+        "profile": record.profile,
+        "serial": record.serial,
+        "lenient": list(record.lenient),
+    }
 
 
 def position_of(log: Log, moment: str, *, name: str = "at", before: bool = False) -> int:
@@ -159,8 +166,8 @@ def chargestations(engine: Engine, registrar: Registrar) -> APIRouter:
                  response_model=shapes.ChargestationCreated)  # fmt: skip
     async def register(request: Request, given: shapes.StationGiven) -> Response:
         """A generated password is in this answer, and in none after it."""
-        fields = given.model_dump(exclude={"liveness"})
-        wanted = NewStation(**fields, liveness=_liveness(given.liveness))
+        fields = given.model_dump(exclude={"liveness", "lenient"})
+        wanted = NewStation(**fields, liveness=_liveness(given.liveness), lenient=tuple(given.lenient))
         made = await registrar.register(wanted, actor=actor(request))
         answer = shown(engine, given.id)
         if made.password is not None:
@@ -225,8 +232,10 @@ def _liveness(given: shapes.LivenessGiven | None) -> PingSettings | None:
 
 def _changes(given: shapes.StationChangesGiven) -> StationChanges:
     named: Mapping[str, Any] = {name: getattr(given, name) for name in given.model_fields_set}
-    for name in ("password", "security", "name", "site"):
+    for name in ("password", "security", "name", "site", "lenient"):
         if name in named and named[name] is None:
             raise Invalid(name, "null is no value; leave it out to keep what is there")
     wanted: dict[str, Any] = {**named, "liveness": _liveness(given.liveness) if "liveness" in named else KEEP}
+    if given.lenient is not None:
+        wanted["lenient"] = tuple(given.lenient)
     return StationChanges(**wanted)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from ..configuration.units import parse_duration
 
@@ -25,7 +25,7 @@ TEN_YEARS = 10 * 366 * 86_400.0
 Duration = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str), Field(le=TEN_YEARS)]
 """Seconds, or a text such as `"25s"`."""
 Security = Annotated[str, BeforeValidator(_security_type, json_schema_input_type=str | dict[str, str])]
-"""`basic` or `none`; also as the Chargestation has it: `{"type": "basic"}`."""
+"""`basic`, `mtls` or `none`; also as the Chargestation has it: `{"type": "basic"}`."""
 
 
 class Given(BaseModel):
@@ -53,6 +53,9 @@ class StationGiven(Given):
     name: str = ""
     site: str = ""
     liveness: LivenessGiven | None = None
+    profile: StrictInt | None = Field(None, description="The OCPP security profile that it must come with: 1, 2 or 3.")
+    serial: str | None = Field(None, description="What its certificate's common name may be instead of its id.")
+    lenient: list[str] = Field([], description="What is forgiven it: username, upgrade, subprotocol, origin.")
 
 
 class StationChangesGiven(Given):
@@ -66,6 +69,9 @@ class StationChangesGiven(Given):
     name: str | None = None
     site: str | None = None
     liveness: LivenessGiven | None = None
+    profile: StrictInt | None = None
+    serial: str | None = None
+    lenient: list[str] | None = None
 
 
 class WebhookGiven(Given):
@@ -182,6 +188,9 @@ class Chargestation(Answer):
     disconnect: DisconnectShown | None
     registered: bool | None = Field(None, description="False: it was let in openly. Not in answers with `at`.")
     liveness: LivenessShown | None = Field(None, description="How it is watched, where its own. Not in webhooks.")
+    profile: int | None = Field(None, description="The security profile it must come with. Not in webhooks.")
+    serial: str | None = Field(None, description="The serial its certificate may be made out to. Not in webhooks.")
+    lenient: list[str] = Field([], description="What is forgiven it. Not in webhooks.")
     conflict: ConflictShown | None = Field(None, description="null mostly. Not in webhooks.")
     live: LiveShown | None = None
     asOf: AsOf | None = Field(None, description="Only in answers with `at`.")  # noqa: N815

@@ -24,7 +24,9 @@ from .desk import Desk, pages
 
 _PASSWORDS: Final = ("password", "password_hex", "password_base64")
 _LIVENESS: Final = ("ping_interval", "ping_timeout", "silence")
-COLUMNS: Final = ("id", *_PASSWORDS, "protocol", "security", "name", "site", *_LIVENESS)
+COLUMNS: Final = (
+    "id", *_PASSWORDS, "protocol", "security", "profile", "serial", "lenient", "name", "site", *_LIVENESS
+)  # fmt: skip
 
 
 @frozen
@@ -146,10 +148,19 @@ def _station(row: Mapping[str, Any], *, generate: bool) -> NewStation:
         name=text["name"],
         site=text["site"],
         liveness=_liveness(text),
+        profile=_profile(text["profile"]),
+        serial=text["serial"] or None,
+        lenient=tuple(text["lenient"].split()),
     )
-    if password is None and station.security != "none" and generate:
+    if password is None and station.security_type == "basic" and generate:
         return evolve(station, generate=True)
     return station
+
+
+def _profile(text: str) -> int | None:
+    if text and text not in {"1", "2", "3"}:
+        raise Invalid("profile", f"{text!r} is unknown; 1 (password), 2 (password over TLS), 3 (client certificate)")
+    return int(text) if text else None
 
 
 def _password(text: Mapping[str, str]) -> str | bytes | None:
@@ -194,6 +205,9 @@ def _body(station: NewStation) -> dict[str, Any]:
         "generate": station.generate or None,
         "protocol": station.protocol,
         "security": station.security,
+        "profile": station.profile,
+        "serial": station.serial,
+        "lenient": list(station.lenient) or None,
         "name": station.name or None,
         "site": station.site or None,
         "liveness": liveness and {key: value for key in _LIVENESS if (value := getattr(liveness, key)) is not None},

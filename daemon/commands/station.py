@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from ..configuration.units import parse_duration
-from ..registry.requests import SECURITY, SUBPROTOCOLS
+from ..registry.requests import LENIENT, PROFILES, SECURITY, SUBPROTOCOLS
 from .desk import open_desk, pages
 from .enlisting import Enlisted, enlist, lines_of, read_list
 from .options import output_format
@@ -64,7 +64,24 @@ def described(command: F) -> F:
         click.option("--ping-interval", type=DurationType(), help="Silence until it is pinged; 0: never."),
         click.option("--site", help="Where it stands."),
         click.option("--name", help="What people call it."),
-        click.option("--security", type=click.Choice(SECURITY), help="none: it is let in without a password."),
+        click.option(
+            "--lenient",
+            type=click.Choice(LENIENT),
+            multiple=True,
+            help="Forgive it: a user name that is not its id; a request without Connection: Upgrade; foreign "
+            "subprotocols alone (it is taken for --protocol); a foreign Origin.",
+        ),
+        click.option("--serial", help="What its certificate's common name may be instead of its id."),
+        click.option(
+            "--profile",
+            type=click.Choice([*map(str, PROFILES), "any"]),
+            help="The OCPP security profile that it must come with.",
+        ),
+        click.option(
+            "--security",
+            type=click.Choice(SECURITY),
+            help="mtls: it shows a client certificate; none: it is let in without a password.",
+        ),
         click.option("--protocol", type=click.Choice(SUBPROTOCOLS), help="What it speaks if it does not say so."),
         click.option("--generate", is_flag=True, help="Generate a password, and print it once."),
         click.option("--password-stdin", is_flag=True, help="Read its password from standard input."),
@@ -81,8 +98,12 @@ def described(command: F) -> F:
 def add(id: str, url: str | None, log: str | None, form: str, **options: Any) -> None:
     """Register station ID. A generated password is printed once: 40 hex digits, good for every OCPP version."""
     body = {"id": id, **_described(options)}
-    if not options["generate"] and "password" not in body and options["security"] != "none":
-        raise click.UsageError("give --password-stdin or --generate, or --security none to ask for no password")
+    asked = options["security"] in (None, "basic") and options["profile"] != "3"
+    if asked and not options["generate"] and "password" not in body:
+        raise click.UsageError(
+            "give --password-stdin or --generate; or --security mtls to ask for a client certificate, or none to ask "
+            "for nothing"
+        )
     with open_desk(url, log, make=True) as desk:
         answer = desk.call("POST", "/chargestations", body)
     _print_answer(f"{id} is registered", answer, form)
@@ -100,7 +121,8 @@ def import_(file: Any, generate: bool, dry_run: bool, url: str | None, log: str 
     """Register the stations of a CSV FILE, all of them or none.
 
     Columns: id; password (text, or a key as hex digits), password_hex or password_base64 (a key's bytes); protocol,
-    security, name, site, ping_interval, ping_timeout, silence. Generated passwords are printed as CSV: id,password.
+    security, profile, serial, lenient (with spaces between), name, site, ping_interval, ping_timeout, silence.
+    Generated passwords are printed as CSV: id,password.
     """
     stations = read_list(lines_of(file.read()), generate=generate)
     with open_desk(url, log, make=not dry_run) as desk:
@@ -133,11 +155,18 @@ def show(id: str, form: str, url: str | None, log: str | None) -> None:
 @click.argument("id")
 @described
 @click.option("--overlap", type=DurationType(), help="How long the old password stays good beside a new one.")
+@click.option("--strict", is_flag=True, help="Forgive it nothing any more.")
 @output_format("table", "json", default="table")
 @at_desk
-def update(id: str, overlap: float | None, url: str | None, log: str | None, form: str, **options: Any) -> None:
+def update(
+    id: str, overlap: float | None, strict: bool, url: str | None, log: str | None, form: str, **options: Any
+) -> None:
     """Change station ID. With a new password the old one ends, and with it the connection that used it."""
     body = _described(options)
+    if strict:
+        if "lenient" in body:
+            raise click.UsageError("give --lenient or --strict, not both")
+        body["lenient"] = []
     if overlap is not None:
         if not options["generate"] and "password" not in body:
             raise click.UsageError("--overlap goes with a new password: give --password-stdin or --generate")
@@ -167,7 +196,14 @@ def _described(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a request that were given."""
     if options["generate"] and options["password_stdin"]:
         raise click.UsageError("give --password-stdin or --generate, not both")
-    body = {key: options[key] for key in ("protocol", "security", "name", "site") if options[key] is not None}
+    plain = ("protocol", "security", "serial", "name", "site")
+    body = {key: options[key] for key in plain if options[key] is not None}
+    if options["profile"] is not None:
+        body["profile"] = None if options["profile"] == "any" else int(options["profile"])
+    if options["serial"] == "":
+        body["serial"] = None
+    if options["lenient"]:
+        body["lenient"] = list(options["lenient"])
     liveness = {key: options[key] for key in ("ping_interval", "ping_timeout", "silence") if options[key] is not None}
     if liveness:
         body["liveness"] = liveness

@@ -25,7 +25,7 @@ from stationkeeper.engine.log.reading import open_reader
 from stationkeeper.projections import presence
 
 STATIONS = ["CP-1", "CP-2"]
-OF_NOW = ("asOf", "conflict", "liveness", "registered", "live")
+OF_NOW = ("asOf", "conflict", "liveness", "profile", "serial", "lenient", "registered", "live")
 """What the API adds to the object that everybody else shows."""
 
 days = st.lists(

@@ -28,7 +28,7 @@ JSON = st.recursive(
 )
 NAMES = (
     "id", "password", "generate", "protocol", "security", "name", "site", "liveness", "overlap", "url", "events",
-    "stations", "initial", "secret", "at_once", "since", "until",
+    "stations", "initial", "secret", "at_once", "since", "until", "profile", "serial", "lenient",
 )  # fmt: skip
 BODIES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5) | JSON
 ROUTES = st.sampled_from(

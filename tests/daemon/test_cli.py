@@ -103,6 +103,8 @@ def test_a_password_is_read_from_standard_input(call: Call, stdin: bytes) -> Non
     [
         (("station", "add", "CP-8"), 2, "--generate"),
         (("station", "add", "CP-8", "--generate", "--password-stdin"), 2, "not both"),
+        (("station", "add", "CP-8", "--profile", "2"), 2, "--security mtls"),
+        (("station", "add", "CP-8", "--security", "mtls", "--generate"), 2, "takes the password's place"),
         (("station", "add", "CP-7", "--generate"), 1, "update it instead"),
         (("station", "add", "x" * 300, "--generate"), 2, "255"),
         (("station", "add", "CP-8", "--generate", "--ping-interval", "soon"), 2, "a duration"),
@@ -207,6 +209,22 @@ def test_a_station_is_changed(call: Call) -> None:
     assert len(changed.out.split()[-1]) == 40
     assert (body["name"], len(body["credentials"])) == ("Bay 7", 2)
     assert (body["liveness"]["ping_interval"], body["liveness"]["silence"]) == (0, 900)
+
+
+def test_a_station_with_a_certificate_is_registered_and_brought_back_to_a_password(call: Call) -> None:
+    made = on_log(call, "station", "add", "CP-7", "--profile", "3", "--serial", "SN-7", "--lenient", "upgrade")
+    back = on_log(call, "station", "update", "CP-7", "--profile", "2", "--generate", "--serial", "", "--strict")
+    free = on_log(call, "station", "update", "CP-7", "--profile", "any", "--lenient", "origin", "--lenient", "username")
+    both = on_log(call, "station", "update", "CP-7", "--lenient", "origin", "--strict")
+    told = [json.loads(recorded.body) for recorded in read_log("x.db")]
+    terms = [[body[name] for name in ("security", "profile", "serial", "lenient")] for body in told]
+
+    assert [outcome.code for outcome in (made, back, free, both)] == [0, 0, 0, 2]
+    assert terms == [
+        ["mtls", 3, "SN-7", ["upgrade"]],
+        ["basic", 2, None, []],
+        ["basic", None, None, ["origin", "username"]],
+    ]
 
 
 def test_a_file_is_imported_and_what_was_generated_is_printed_as_csv(call: Call, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,31 @@ def test_a_file_is_read_line_by_line() -> None:
     ]
 
 
+def test_a_file_says_how_each_station_proves_who_it_is(desk: LogDesk) -> None:
+    stations = listed(
+        "id,security,profile,serial,lenient,protocol\n"
+        "CP-1,,3,SN-1,,\n"
+        "CP-2,mtls,,,origin,\n"
+        "CP-3,,2,,username subprotocol,ocpp1.6\n",
+        generate=True,
+    )
+    enlist(desk, stations, dry_run=False)
+    told = [json.loads(recorded.body) for recorded in read_log("x.db")]
+    terms = [[body[name] for name in ("security", "profile", "serial", "lenient")] for body in told]
+
+    assert terms == [
+        ["mtls", 3, "SN-1", []],
+        ["mtls", None, None, ["origin"]],
+        ["basic", 2, None, ["username", "subprotocol"]],
+    ]
+    assert [len(body["credentials"]) for body in told] == [0, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("id,profile\nCP-1,4\n", "line 2: profile: '4' is unknown"),
+        ("id,profile,password\nCP-1,3,a password of some length\n", "takes the password's place"),
         ("", "the first line names the columns"),
         ("name\nx\n", "id is one of them"),
         ("id,pasword\nCP-1,x\n", "did you mean password?"),

@@ -97,6 +97,19 @@ async def test_an_id_is_registered_once_also_by_two_at_once(registrar: Registrar
         ({"id": "x" * 49, "protocol": "ocpp2.1"}, "id"),
         ({"protocol": "ocpp1.5"}, "protocol"),
         ({"security": "mtls"}, "security"),
+        ({"security": "tls"}, "security"),
+        ({"profile": 0}, "profile"),
+        ({"profile": True}, "profile"),
+        ({"profile": 3, "security": "basic"}, "profile"),
+        ({"profile": 3}, "security"),
+        ({"profile": 2, "password": None, "security": "mtls"}, "profile"),
+        ({"profile": 1, "password": None, "security": "none"}, "profile"),
+        ({"serial": ""}, "serial"),
+        ({"serial": "SN 8 "}, "serial"),
+        ({"serial": "x" * 256}, "serial"),
+        ({"lenient": ("user",)}, "lenient"),
+        ({"lenient": ("username", "username")}, "lenient"),
+        ({"lenient": ("subprotocol",)}, "lenient"),
         ({"security": "none"}, "security"),
         ({"password": None}, "password"),
         ({"password": "short"}, "password"),
@@ -211,6 +224,39 @@ async def test_security_and_password_agree_after_any_change(engine: Engine, regi
 
     assert engine.state(registry)["CP-7"].record.credentials == ()
     assert not [id for id in engine.secrets.ids() if id.startswith("cred_")]
+
+
+async def test_profile_and_security_agree_after_any_change(engine: Engine, registrar: Registrar) -> None:
+    await registrar.register(NewStation(id="CP-7", profile=3, serial="SN-7", lenient=("origin",)), actor="")
+    first = engine.state(registry)["CP-7"].record
+    with pytest.raises(Invalid, match="password"):
+        await registrar.update("CP-7", StationChanges(profile=2), actor="")
+    with pytest.raises(Invalid, match="profile"):
+        await registrar.update("CP-7", StationChanges(security="mtls", profile=1), actor="")
+    with pytest.raises(Invalid, match="profile"):
+        await registrar.update("CP-7", StationChanges(profile=4), actor="")
+    await registrar.update("CP-7", StationChanges(profile=2, generate=True), actor="")
+    second = engine.state(registry)["CP-7"].record
+    await registrar.update("CP-7", StationChanges(profile=3), actor="")
+    third = engine.state(registry)["CP-7"].record
+    await registrar.update("CP-7", StationChanges(security="none", serial=None, lenient=()), actor="")
+    last = engine.state(registry)["CP-7"].record
+
+    assert (first.security, first.profile, first.serial, first.lenient) == ("mtls", 3, "SN-7", ("origin",))
+    assert (second.security, second.profile, len(second.credentials), second.serial) == ("basic", 2, 1, "SN-7")
+    assert (third.security, third.profile, third.credentials, third.lenient) == ("mtls", 3, (), ("origin",))
+    assert (last.security, last.profile, last.serial, last.lenient) == ("none", None, None, ())
+
+
+async def test_what_can_be_forgiven_is_judged_together_with_what_is_there(engine: Engine, registrar: Registrar) -> None:
+    await registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="")
+    with pytest.raises(Invalid, match="protocol"):
+        await registrar.update("CP-7", StationChanges(lenient=("subprotocol",)), actor="")
+    await registrar.update("CP-7", StationChanges(lenient=("subprotocol",), protocol="ocpp1.6"), actor="")
+    with pytest.raises(Invalid, match="protocol"):
+        await registrar.update("CP-7", StationChanges(protocol=None), actor="")
+
+    assert engine.state(registry)["CP-7"].record.lenient == ("subprotocol",)
 
 
 async def test_a_removed_station_leaves_no_password_behind(engine: Engine, registrar: Registrar) -> None:
