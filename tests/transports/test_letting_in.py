@@ -66,7 +66,12 @@ class NotingDoor:
         self.admitted: list[Noted] = []
         self.refusals: list[dict[str, object]] = []
         self.undecided = 0
+        self.nursery: trio.Nursery | None = None
+        self.kept = 0
         self.quiet = trio.Event()
+
+    def kept_waiting(self) -> None:
+        self.kept += 1
 
     def busy(self, station: str) -> Busy | None:
         return self.busy_with
@@ -256,7 +261,8 @@ async def test_who_is_busy_says_when_to_come_again() -> None:
         at.door.busy_with = Busy(reason="draining", retry_after=7.2)
         rejected = await at.rejected()
 
-    assert (rejected.status, rejected.headers["retry-after"]) == (503, "8")
+    assert rejected.status == 503
+    assert 8 <= int(rejected.headers["retry-after"]) <= 15  # not all who are turned away in one moment come in one
     assert at.door.refusals[0]["reason"] == "draining"
 
 
@@ -268,7 +274,8 @@ async def test_a_log_that_cannot_be_written_is_a_503() -> None:
         at.door.before_admitting = fail
         rejected = await at.rejected()
 
-    assert (rejected.status, rejected.headers["retry-after"]) == (503, "10")
+    assert rejected.status == 503
+    assert 10 <= int(rejected.headers["retry-after"]) <= 20
     assert at.door.refusals[0]["reason"] == "log_unavailable"
 
 
@@ -280,7 +287,8 @@ async def test_who_is_not_admitted_after_all_is_told_why_and_when_to_come_again(
         at.door.before_admitting = fail
         rejected = await at.rejected()
 
-    assert (rejected.status, rejected.headers["retry-after"]) == (503, "60")
+    assert rejected.status == 503
+    assert 60 <= int(rejected.headers["retry-after"]) <= 120
     assert at.door.refusals[0]["reason"] == "full"
 
 

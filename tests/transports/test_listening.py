@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from stationkeeper.engine.errors import WrongSetting
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import StationTransport
 from stationkeeper.transports import AnyStation, WebSocketStations
+from stationkeeper.transports.gate.gate import Gate
 from stationkeeper.transports.sockets.listening import Address, accept_from, parse_address
 
 
@@ -131,7 +133,15 @@ async def test_peers_that_are_gone_before_they_are_accepted_disturb_nobody() -> 
             welcomed.set()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(accept_from, listener, welcome, trio.lowlevel.checkpoint)
+            accept = partial(
+                accept_from,
+                listener,
+                welcome,
+                gate=Gate(),
+                room=trio.lowlevel.checkpoint,
+                kept_waiting=lambda: kept.append(trio.current_time()),
+            )
+            nursery.start_soon(accept)
             began = trio.current_time()
             await (await dial_tcp(f"ws://127.0.0.1:{listener.getsockname()[1]}")).aclose()
             await welcomed.wait()

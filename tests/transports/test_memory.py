@@ -88,6 +88,8 @@ class FullAtLast:
     def busy(self, station: str) -> Busy | None:
         return None
 
+    def kept_waiting(self) -> None: ...
+
     def handshake(self) -> AbstractContextManager[None]:
         return nullcontext()
 

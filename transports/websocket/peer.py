@@ -186,7 +186,7 @@ class Peer:
     async def _let_in(self, nursery: trio.Nursery) -> bool:
         """Return whether the peer is a station's connection now."""
         visit = self._visit = Visit(self._etiquette, self._door, self._wire, self._remote)
-        with self._door.handshake(), self._etiquette.handshake(visit.silent) as patience:
+        with self._door.handshake(), self._etiquette.handshake(visit.progress) as patience:
             try:
                 received = await visit.receive(nursery)
                 return received is not None and await self._open(*received)

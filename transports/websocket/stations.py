@@ -8,6 +8,8 @@ its reader and the one that handles messages, and none of ours.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
+from functools import partial
 
 import trio
 from attrs import evolve
@@ -15,7 +17,9 @@ from attrs import evolve
 from ...engine.stations import Door
 from ..admission import Admit
 from ..bounds import Bounds, Suspects
+from ..gate.gate import Gate
 from ..gate.lobby import Lobby
+from ..handshake.proxy import networks
 from ..handshake.reception import Manners
 from ..sockets.listening import accept_from, listen, parse_address, shown
 from ..sockets.tls import Tls
@@ -35,6 +39,7 @@ class WebSocketStations:
         max_message: bytes of a message. OCPP messages rarely reach a tenth of the default.
         handshake_timeout: seconds from accept to 101.
         max_handshakes: handshakes under way at once. Those beyond wait in the kernel's queue.
+        handshake_rate: stations let in a second; None: as many as we can bear. More are told when to come again.
         public_url: where stations dial in, if that is not where this listens (a proxy, a port mapping).
         bounds: what else one peer may cost.
     """
@@ -50,15 +55,18 @@ class WebSocketStations:
         max_message: int = 64 * 1024,
         handshake_timeout: float = 10.0,
         max_handshakes: int = 1024,
+        handshake_rate: float | None = None,
         public_url: str | None = None,
         bounds: Bounds | None = None,
     ) -> None:
         self._address = parse_address(listen)
         self._lobby = Lobby(places=max_handshakes, timeout=handshake_timeout)
+        self._gate = Gate(handshake_rate=handshake_rate)
         self._etiquette = Etiquette(
             manners=Manners(admit=admit, path="/" + path.strip("/")),
             tls=tls,
             max_message=max_message,
+            gate=self._gate,
             handshake=self._lobby.handshake,
         )
         self._on_message = on_message
@@ -88,11 +96,14 @@ class WebSocketStations:
                     self._lobby.accepted()
                     peers.start_soon(Peer(self._etiquette, self._suspects, self._on_message, door, sock, remote).attend)
 
+                accept = partial(
+                    accept_from, welcome=welcome, gate=self._gate, room=self._lobby.room, kept_waiting=door.kept_waiting
+                )
                 try:
                     with self._accepting:
                         async with trio.open_nursery() as loops:
                             for listener in self._listeners:
-                                loops.start_soon(accept_from, listener, welcome, self._lobby.room)
+                                loops.start_soon(accept, listener)
                 finally:
                     self._close_listeners()
             nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from trio_websocket import WebSocketRequest, wrap_server_stream
 
 from ...engine.stations import Door, Hint
 from ..admission import Knock, Refusal, Welcome
+from ..gate.gate import Gate
 from ..gate.lobby import Patience
 from ..handshake.answers import Refused, refuse_fragment, refuse_tls, retry_after
 from ..handshake.reception import Guest, Manners, Reception, not_now
@@ -34,7 +35,8 @@ class Etiquette:
     manners: Manners
     tls: Tls | None
     max_message: int
-    handshake: Callable[[Callable[[], bool]], AbstractContextManager[Patience]]
+    gate: Gate
+    handshake: Callable[[Callable[[], int | None]], AbstractContextManager[Patience]]
     """Bounds the time of one handshake (`Lobby.handshake`)."""
 
 
@@ -55,18 +57,26 @@ class Visit:
             trio.BrokenResourceError: it went away in the middle.
         """
         await self._secure()
-        guest = self._reception.answered(await self._ask(await self._hear()))
+        knock = await self._hear()
+        refused = self._etiquette.gate.may_try(self._reception.remote, knock.station, trio.current_time())
+        if refused is not None:
+            raise refused
+        guest = self._reception.answered(await self._ask(knock))
         busy = self._door.busy(guest.arrival.station)
         if busy is not None:
             raise not_now(busy)
+        refused = self._etiquette.gate.may_enter(guest.arrival.station, trio.current_time())
+        if refused is not None:
+            raise refused
         self._wire.replay(self._reception.plain_head(), self._reception.early)
         request = await wrap_server_stream(nursery, self._wire, _QUEUE, self._etiquette.max_message, READ)
         return None if self._wire.gone() else (guest, request)
 
-    def silent(self) -> bool:
-        """Return whether the peer has not sent one byte yet, not even one that nobody has read."""
-        reception = self._reception
-        return not (reception.received or reception.claimed or self._wire.greeted or self._wire.look())
+    def progress(self) -> int | None:
+        """Return how far the peer has come; None if it waits for us (`gate.places.Waiting`)."""
+        if self._reception.claimed or self._wire.look():
+            return None
+        return len(self._reception.received) + self._wire.flights
 
     # --- how it can end -----------------------------------------------------------------------------------------------
 
@@ -89,13 +99,14 @@ class Visit:
             self.turn_away(refuse_fragment(self._reception.received, late=True))
 
     def made_room(self) -> None:
-        """It said nothing while others waited for its place."""
-        hint = "it said nothing at first, while others waited to be let in; it should come again"
+        """It got nowhere while others waited for its place."""
+        hint = "it said nothing, or not all, while others waited to be let in; it should come again"
         self.turn_away(Refused(503, "crowded", hint, retry_after(5)))
 
     def refused(self, status: int, reason: str, hint: Hint) -> None:
         """Tell the door that the peer was not let in."""
         reception = self._reception
+        self._etiquette.gate.refused(reception.remote, status, trio.current_time())
         self._door.refused(reception.claimed, reason=reason, status=status, hint=hint, remote=reception.remote)
 
     # -----------------------------------------------------------------------------------------------------------------

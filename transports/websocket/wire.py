@@ -72,7 +72,7 @@ class Wire(trio.abc.Stream):
         "_suspects",
         "_waits_since",
         "close_seen",
-        "greeted",
+        "flights",
         "handled",
         "meter",
         "owner",
@@ -84,8 +84,8 @@ class Wire(trio.abc.Stream):
         self.owner = owner
         self.close_seen = False
         """Whether the library answered a Close frame of the peer."""
-        self.greeted = False
-        """Whether the peer has begun its TLS handshake."""
+        self.flights = 0
+        """How often something came of the peer's TLS handshake."""
         self.meter = Meter()
         self.handled = 0
         """Messages that were fetched from the library."""
@@ -119,8 +119,8 @@ class Wire(trio.abc.Stream):
             self.sock.recv(1, socket.MSG_PEEK)
         self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         await trio.lowlevel.wait_readable(self.sock)  # the client begins
-        self.greeted = True
         while True:
+            self.flights += 1
             try:
                 self.sock.do_handshake()
             except ssl.SSLWantReadError:
