@@ -125,7 +125,7 @@ async def test_peers_that_are_gone_before_they_are_accepted_disturb_nobody() -> 
         listener.setblocking(False)
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        accepted, welcomed = list[str](), trio.Event()
+        accepted, kept, welcomed = list[str](), list[float](), trio.Event()
 
         def welcome(sock: socket.socket, remote: str) -> None:
             sock.close()
@@ -150,3 +150,4 @@ async def test_peers_that_are_gone_before_they_are_accepted_disturb_nobody() -> 
 
     assert (listener.errors, accepted) == ([], ["127.0.0.1"])
     assert waited > 0.19  # out of files, twice
+    assert len(kept) == 2  # no grace lapses meanwhile

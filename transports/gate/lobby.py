@@ -4,66 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from math import inf
-from typing import Final
 
 import trio
 
-_CROWDED: Final = 1.0
-"""Seconds that a peer may be silent once the lobby is full: the first bytes of a station come at once."""
+from .places import Places, Waiting
 
 
 class Patience:
     """How long one handshake may take."""
 
-    def __init__(self, scope: trio.CancelScope, silent: Callable[[], bool]) -> None:
+    def __init__(self, scope: trio.CancelScope, waiting: Waiting) -> None:
         self.scope = scope
-        self.began = trio.current_time()
-        self.silent = silent
-        """Tells whether the peer has not sent one byte yet."""
-        self.cut = False
+        self._waiting = waiting
+
+    @property
+    def cut(self) -> bool:
         """Whether it had to make room for others."""
+        return self._waiting.cut
 
 
 class Lobby:
     """Where peers wait to be let in, or turned away."""
 
     def __init__(self, *, places: int, timeout: float) -> None:
-        self._places = places
+        self._places = Places(places)
         self._timeout = timeout
-        self._accepted = 0
-        self._undecided: dict[Patience, None] = {}
         self._moved = trio.Event()
 
     def accepted(self) -> None:
-        """A peer was accepted; its `handshake` will begin."""
-        self._accepted += 1
+        """A peer was accepted; its handshake will begin."""
+        self._places.reserve()
 
     @contextmanager
-    def handshake(self, silent: Callable[[], bool]) -> Generator[Patience]:
-        """Bound the time of one handshake; its place is free when the block ends. *silent*: see `Patience`."""
-        self._accepted -= 1
+    def handshake(self, progress: Callable[[], int | None]) -> Generator[Patience]:
+        """Bound the time of one handshake; its place is free when the block ends. *progress*: see `Waiting`."""
         with trio.move_on_after(self._timeout) as scope:
-            patience = Patience(scope, silent)
-            self._undecided[patience] = None
-            self._tell()
+            waiting = self.enter(progress, scope.cancel)
             try:
-                yield patience
+                yield Patience(scope, waiting)
             finally:
-                del self._undecided[patience]
-                self._tell()
+                self.leave(waiting)
+
+    def enter(self, progress: Callable[[], int | None], make_room: Callable[[], object]) -> Waiting:
+        """Begin a handshake that sees to its time by itself. *progress* and *make_room*: see `Waiting`."""
+        waiting = self._places.enter(progress, make_room, trio.current_time())
+        self._tell()
+        return waiting
+
+    def leave(self, waiting: Waiting) -> None:
+        """End it: its place is free."""
+        self._places.leave(waiting)
+        self._tell()
 
     async def room(self) -> None:
-        """Wait until there is a place. A peer that has sent nothing has to make room for others after a second; one
-        that is slow, or that we have not decided about, has not."""
-        while self._accepted + len(self._undecided) >= self._places:
+        """Wait until there is a place. Who gets nowhere has to make one (see `Places`); one that is merely slow, or
+        that we have not decided about, has not."""
+        while self._places.full:
             moved = self._moved  # taken once: whoever leaves while our deadline comes must not be missed
-            silent = next((patience for patience in self._undecided if patience.silent()), None)
-            with trio.CancelScope(deadline=inf if silent is None else silent.began + _CROWDED) as waiting:
-                await moved.wait()
-            if waiting.cancelled_caught and silent is not None and silent.silent():
-                silent.cut = True
-                silent.scope.cancel()
+            waiting = self._places.must_go(trio.current_time())
+            if waiting is None:
+                with trio.CancelScope(deadline=self._places.next_look()):
+                    await moved.wait()
+            else:
+                waiting.make_room()
                 await moved.wait()
 
     def _tell(self) -> None:

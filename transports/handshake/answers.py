@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from math import ceil
+from random import random
 from typing import Final
 
 from attrs import frozen
@@ -14,6 +15,7 @@ from ...engine.stations import Hint
 _STATUSES: Final = frozenset(HTTPStatus)
 _TLS_HINTS: Final = {
     "HTTP_REQUEST": "the peer speaks plain HTTP on a TLS port: use wss://",
+    "WRONG_VERSION_NUMBER": "what came is no TLS: plain WebSocket, or a PROXY header of a proxy that is not trusted?",
     "UNSUPPORTED_PROTOCOL": "the peer offers only TLS versions that are too old",
     "NO_SHARED_CIPHER": "the peer offers no cipher that fits our certificate",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the station sent no client certificate",
@@ -69,6 +71,9 @@ def challenge() -> tuple[tuple[str, str], ...]:
     return (("WWW-Authenticate", 'Basic realm="Stationkeeper"'),)
 
 
-def retry_after(seconds: float) -> tuple[tuple[str, str], ...]:
-    """Return the header that tells a station when to come again."""
-    return (("Retry-After", str(max(1, ceil(seconds)))),)
+def retry_after(
+    seconds: float, *, stray: float = 1.0, chance: Callable[[], float] = random
+) -> tuple[tuple[str, str], ...]:
+    """Return the header that tells a station when to come again: after *seconds*, or up to *stray* times as many more,
+    so that those who were turned away in one moment do not come again in one."""
+    return (("Retry-After", str(max(1, ceil(seconds + seconds * stray * chance())))),)

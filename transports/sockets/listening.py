@@ -12,6 +12,7 @@ import trio
 from attrs import frozen
 
 from ...engine.errors import WrongSetting
+from ..gate.gate import Gate
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 4096
@@ -130,33 +131,89 @@ def shown(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def accept_from(
-    listener: socket.socket, welcome: Callable[[socket.socket, str], None], room: Callable[[], Awaitable[None]]
-) -> None:
-    """Accept connections until cancelled: *room* waits until one more can be attended to, *welcome* starts that.
+class Acceptor:
+    """Accepts from a listening socket without waiting, and outlives what can go wrong with that.
 
-    Out of files it says so once and goes on when there are some again: those who wait are held by the kernel.
+    Out of files it says so once and goes on when there are some again: those who wait are held by the kernel. There is
+    no spare descriptor by which to turn them away: the queue is as good a place to wait, and they keep their turn.
     """
-    short = False
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.short = False
+        """Whether the last attempt found no file for whoever waits; others have to close some first."""
+
+    def accept_now(self, most: int) -> list[tuple[socket.socket, str]]:
+        """Accept at most *most* of those who wait; return their sockets, which do not block, and their addresses.
+
+        Raises:
+            OSError: nobody can be accepted here any more, ever.
+        """
+        accepted: list[tuple[socket.socket, str]] = []
+        for _ in range(most):
+            try:
+                sock, place = self.listener.accept()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue
+                if error.errno not in _OUT_OF_FILES:
+                    raise
+                if not self.short:
+                    _LOG.error("cannot accept connections: %s; raise the limit on open files (ulimit -n)", error)
+                self.short = True
+                return accepted
+            sock.setblocking(False)
+            # Frames are small and written whole: there is nothing to gather (RFC 896).
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            accepted.append((sock, str(place[0])))
+        if accepted:
+            self.short = False
+        return accepted
+
+
+async def accept_from(
+    listener: socket.socket,
+    welcome: Callable[[socket.socket, str], None],
+    *,
+    gate: Gate,
+    room: Callable[[], Awaitable[None]],
+    kept_waiting: Callable[[], None],
+    at_once: int = _AT_ONCE,
+) -> None:
+    """Accept connections until cancelled.
+
+    Args:
+        listener: where they come.
+        welcome: starts to attend to one.
+        gate: says whether our loop can bear more, and is told how late it is.
+        room: waits until one more can be attended to.
+        kept_waiting: called while those who wait cannot be accepted for a reason of ours.
+        at_once: accepts in a row before others get their turn.
+    """
+    acceptor = Acceptor(listener)
     while True:
         await trio.lowlevel.wait_readable(listener)
-        try:
-            for _ in range(_AT_ONCE):
-                await room()
-                sock, place = listener.accept()
-                sock.setblocking(False)
-                # Frames are small and written whole: there is nothing to gather (RFC 896).
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                welcome(sock, str(place[0]))
-                short = False
-        except BlockingIOError:
-            continue
-        except OSError as error:
-            if error.errno in _GONE:
-                continue
-            if error.errno not in _OUT_OF_FILES:
-                raise
-            if not short:
-                _LOG.error("cannot accept connections: %s; raise the limit on open files (ulimit -n)", error)
-            short = True
+        while wait := gate.may_accept(trio.current_time()):
+            kept_waiting()
+            await _sleep(wait, gate)
+        for _ in range(at_once):
+            await room()
+            accepted = acceptor.accept_now(1)
+            if not accepted:
+                break
+            welcome(*accepted[0])
+        if acceptor.short:
+            kept_waiting()
             await trio.sleep(_PAUSE)
+        else:
+            await _sleep(0, gate)
+
+
+async def _sleep(seconds: float, gate: Gate) -> None:
+    """Let the others have their turn; how long that takes, beyond what was asked for, is how late our loop is."""
+    asleep = trio.current_time()
+    await trio.sleep(seconds)
+    now = trio.current_time()
+    gate.woke(now - asleep - seconds, now)

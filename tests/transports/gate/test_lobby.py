@@ -6,6 +6,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from stationkeeper.transports.gate.lobby import Lobby
+from stationkeeper.transports.gate.places import SILENT, STUCK
 
 
 async def test_all_who_wait_for_room_are_told_of_it(autojump_clock: MockClock) -> None:
@@ -13,7 +14,7 @@ async def test_all_who_wait_for_room_are_told_of_it(autojump_clock: MockClock) -
 
     async def visit() -> None:
         lobby.accepted()
-        with lobby.handshake(lambda: False):
+        with lobby.handshake(lambda: None):
             await leaves.wait()
 
     with trio.fail_after(5):
@@ -27,13 +28,25 @@ async def test_all_who_wait_for_room_are_told_of_it(autojump_clock: MockClock) -
 
 
 async def test_who_speaks_within_its_second_stays(autojump_clock: MockClock) -> None:
-    lobby, silent = Lobby(places=1, timeout=10.0), [True]
+    lobby, said = Lobby(places=1, timeout=10.0), [0]
     lobby.accepted()
-    with trio.move_on_after(5), lobby.handshake(lambda: silent[0]) as patience:
+    with trio.move_on_after(3), lobby.handshake(lambda: said[0]) as patience:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lobby.room)
             await trio.sleep(0.9)
-            silent[0] = False
+            said[0] = 1
             await trio.sleep_forever()
 
-    assert (patience.cut, trio.current_time()) == (False, 5.0)
+    assert (patience.cut, trio.current_time()) == (False, 3.0)
+
+
+async def test_who_gets_no_further_makes_room(autojump_clock: MockClock) -> None:
+    lobby = Lobby(places=1, timeout=10.0)
+    lobby.accepted()
+    async with trio.open_nursery() as nursery:
+        with lobby.handshake(lambda: 1) as patience:
+            nursery.start_soon(lobby.room)
+            await trio.sleep_forever()
+
+    assert patience.scope.cancelled_caught
+    assert (patience.cut, trio.current_time()) == (True, SILENT + STUCK)
