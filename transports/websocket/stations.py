@@ -8,7 +8,6 @@ its reader and the one that handles messages, and none of ours.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
 from functools import partial
 
 import trio
@@ -19,7 +18,6 @@ from ..admission import Admit
 from ..bounds import Bounds, Suspects
 from ..gate.gate import Gate
 from ..gate.lobby import Lobby
-from ..handshake.proxy import networks
 from ..handshake.reception import Manners
 from ..sockets.listening import accept_from, listen, parse_address, shown
 from ..sockets.tls import Tls
