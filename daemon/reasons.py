@@ -47,14 +47,14 @@ REASONS: Final[dict[str, Reason]] = {
     "no_credentials": Reason(
         "401",
         "it sent no password",
-        "Set its authorization key and security profile 1 or 2. Many chargers send a key only after a restart, and "
-        "some only after a first 401.",
+        "Set its password (`AuthorizationKey` or `BasicAuthPassword`) and security profile 1 or 2, and restart it: a "
+        "new password is used from the next connection on.",
     ),
     "wrong_credentials": Reason(
         "401",
         "its password is not the registered one, or came under another user name than its id",
-        "Give it a new password. An OCPP 1.6 key may be set as 40 hexadecimal digits: chargers send it as bytes or as "
-        "text, and both are taken. It must have 16 characters at least, or some chargers drop it in silence.",
+        "Give it a new password, of 16 to 40 characters. An OCPP 1.6 key is set as hexadecimal digits; chargers send "
+        "it as bytes or as text, and both are taken.",
     ),
     "wrong_profile": Reason(
         "403",
@@ -110,14 +110,23 @@ REASONS: Final[dict[str, Reason]] = {
     "tls_failed": Reason(
         "400, not sent",
         "the TLS handshake failed",
-        "Read the hint: mostly the charger does not trust our certificate's authority, has a wrong clock, or speaks "
-        "only TLS 1.0.",
+        "Read the hint. Does the charger trust our certificate's authority? Is its clock right? Does it speak TLS 1.2? "
+        "All three must be so.",
     ),
-    "wrong_proxy": Reason(
-        "400, not sent",
-        "it came without the header that the proxy in front sends, or that header cannot be read",
-        "Let chargers dial the proxy, and let that send PROXY protocol version 2; its address stands in "
-        "`trusted_proxies`.",
+    "no_proxy_header": Reason(
+        "400",
+        "it came from a trusted proxy, and without the header that this must send",
+        "Let the proxy send PROXY protocol version 2, or take its address out of `[stations] trusted_proxies`.",
+    ),
+    "malformed_proxy_header": Reason(
+        "400",
+        "the header of the proxy in front cannot be read",
+        "Let the proxy send PROXY protocol version 2; version 1, the one in text, is not taken.",
+    ),
+    "proxy_not_trusted": Reason(
+        "400",
+        "it sent a proxy's header, but is no proxy that we trust",
+        "If it is ours, name its address in `[stations] trusted_proxies`. If not, somebody tries to hide where it is.",
     ),
     # --- how often, how fast ---
     "handshake_timeout": Reason(

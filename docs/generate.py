@@ -20,6 +20,7 @@ from stationkeeper.daemon.app import create_app
 from stationkeeper.daemon.configuration import config, units
 from stationkeeper.daemon.http.tokens import Tokens
 from stationkeeper.daemon.metrics import Metrics
+from stationkeeper.daemon.reasons import REASONS
 from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.requests import UrlPolicy
 from stationkeeper.engine import events, open_engine
@@ -257,6 +258,25 @@ def metrics_page() -> str:
     return NOTICE + "\n".join(lines)
 
 
+def refusals_page() -> str:
+    """Every reason for which a station is turned away."""
+    lines = [
+        "# Refusals",
+        "",
+        "Whoever is not let in is recorded as [`handshake.refused`](events.md), with one of these reasons and, where"
+        " we know more of the case, a hint. The peer is told the status alone; some are told when to come again"
+        " (`Retry-After`). [Why does my station not connect?](../how-to/find-out-why-a-station-does-not-connect.md)"
+        " says where to look.",
+        "",
+        *table(
+            ("reason", "status", "the station was turned away because", "what to do"),
+            [(f"`{name}`", one.status, one.meaning, one.remedy) for name, one in sorted(REASONS.items())],
+        ),
+        "",
+    ]
+    return NOTICE + "\n".join(lines)
+
+
 async def metrics_of_nothing() -> str:
     async with open_engine(MemoryLog(), projections=PROJECTIONS, inline=True) as engine:
         return Metrics(engine).text().decode()
@@ -302,6 +322,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "http-api.md": http_page,
     "metrics.md": metrics_page,
+    "refusals.md": refusals_page,
 }
 """The pages that this writes, in docs/reference."""
 
