@@ -10,6 +10,7 @@ import trio
 from attrs import define, field
 
 from ...engine.stations import Connection, Door
+from ..admission import AtOnce, Knock, Refusal, Welcome
 from ..bounds import Suspects
 from ..handshake.reception import Manners
 from ..sockets.tls import Tls
@@ -55,6 +56,8 @@ class House:
     suspects: Suspects
     on_message: OnMessage | None
     handshake_timeout: float
+    at_once: Callable[[Knock], Welcome | Refusal | None] | None = field(init=False)
+    """How whoever decides can be asked without a task."""
     door: Door = field(init=False)
     nursery: trio.Nursery = field(init=False)
     """Where messages are handled, and decisions taken that take waiting."""
@@ -67,6 +70,10 @@ class House:
     """Sockets that are open."""
     emptied: trio.Event = field(factory=trio.Event)
     """Set whenever the last peer has gone."""
+
+    def __attrs_post_init__(self) -> None:
+        admit = self.manners.admit
+        self.at_once = admit.at_once if isinstance(admit, AtOnce) else None
 
     async def look_around(self) -> None:
         """End handshakes and partings that take too long, until cancelled."""

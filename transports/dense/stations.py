@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -16,6 +17,7 @@ from attrs import evolve
 from ...engine.stations import Door
 from ..admission import Admit
 from ..bounds import Bounds, Suspects
+from ..handshake.proxy import networks
 from ..handshake.reception import Manners
 from ..sockets.listening import listen, parse_address, shown
 from ..sockets.tls import Tls
@@ -41,6 +43,10 @@ class DenseStations:
         handshake_timeout: seconds from accept to 101.
         max_handshakes: handshakes under way at once. Those beyond wait in the kernel's queue.
         public_url: where stations dial in, if that is not where this listens (a proxy, a port mapping).
+        origins: web pages that may connect, as `https://example.com`. Stations send no `Origin`, browsers always do.
+        trusted_proxies: addresses and networks of proxies in front, as `10.0.0.0/8`. They must send a PROXY header of
+            version 2, and are believed; from others none is taken.
+        compression: whether stations that offer permessage-deflate (RFC 7692) may compress what they send.
         bounds: what else one peer may cost.
     """
 
@@ -56,11 +62,20 @@ class DenseStations:
         handshake_timeout: float = 10.0,
         max_handshakes: int = 1024,
         public_url: str | None = None,
+        origins: Iterable[str] = (),
+        trusted_proxies: Iterable[str] = (),
+        compression: bool = True,
         bounds: Bounds | None = None,
     ) -> None:
         self._address = parse_address(listen)
         self._house = House(
-            manners=Manners(admit=admit, path="/" + path.strip("/")),
+            manners=Manners(
+                admit=admit,
+                path="/" + path.strip("/"),
+                origins=tuple(origins),
+                proxies=networks(trusted_proxies),
+                compression=compression,
+            ),
             tls=tls,
             suspects=Suspects(evolve(bounds or Bounds(), message=max_message)),
             on_message=on_message,

@@ -17,6 +17,7 @@ from ...engine.errors import LogUnavailable
 from ...engine.stations import Connection, Ending, NotAdmitted
 from ..admission import Knock, Refusal, Welcome
 from ..handshake.answers import Refused, refuse_fragment, refuse_tls, retry_after
+from ..handshake.proxy import HealthCheck
 from ..handshake.reception import Guest, Reception, not_now
 from ..sockets.nonblocking import WOULD_BLOCK, peek
 from ..sockets.tls import certificate_of, context_of
@@ -92,8 +93,25 @@ class Visit:
     # --- in order -----------------------------------------------------------------------------------------------------
 
     def _go_on(self) -> None:
-        if self._secured or self._secure():
+        if self._introduced() and (self._secured or self._secure()):
             self._hear()
+
+    def _introduced(self) -> bool:
+        """Read what a proxy in front says of the peer, if one has to; return whether that is done.
+
+        Raises:
+            Refused: it says nothing, or nothing that can be understood.
+        """
+        while missing := self._reception.missing:
+            data = self._receive(missing)
+            if data is None:
+                return False
+            try:
+                self._reception.announce(data)
+            except HealthCheck:
+                self._went_away()
+                return False
+        return True
 
     def _secure(self) -> bool:
         """Go on with the TLS handshake; return whether it is done.
@@ -119,8 +137,7 @@ class Visit:
         except OSError as error:
             raise refuse_tls(error) from None
         self._secured = True
-        self._reception.tls = self._sock.version()
-        self._reception.certificate = certificate_of(self._sock)
+        self._reception.secured(self._sock.version(), certificate_of(self._sock))
         return True
 
     def _hear(self) -> None:
@@ -130,37 +147,45 @@ class Visit:
             Refused: it is not what it should be.
         """
         while not self._over:
-            try:
-                data = self._sock.recv(_CHUNK)
-            except WOULD_BLOCK:
-                self._watch(READ)
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._went_away()
+            data = self._receive(_CHUNK)
+            if data is None:
                 return
             knock = self._reception.receive(data)
             if knock is not None:
                 self._ask(knock)
                 return
 
+    def _receive(self, size: int) -> bytes | None:
+        """Return what has come; None if nothing has yet, or the peer is gone."""
+        try:
+            data = self._sock.recv(size)
+        except WOULD_BLOCK:
+            self._watch(READ)
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            self._went_away()
+            return None
+        return data
+
     def _ask(self, knock: Knock) -> None:
         """Ask whoever decides: in a task, if that takes waiting."""
         # What comes from now on waits in the socket.
         self._house.reactor.forget(self._sock.fileno())
         self._watched = 0
-        admit = self._house.manners.admit
-        at_once = getattr(admit, "at_once", None)
-        answer: Welcome | Refusal | None = None if at_once is None else at_once(knock)
-        if answer is None:
-            self._house.nursery.start_soon(self._ask_patiently, knock)
+        at_once = self._house.at_once
+        answer = None if at_once is None else at_once(knock)
+        if answer is None or (isinstance(answer, Refusal) and answer.delay):
+            self._house.nursery.start_soon(self._ask_patiently, knock, answer)
         else:
             self._answered(answer)
 
-    async def _ask_patiently(self, knock: Knock) -> None:
+    async def _ask_patiently(self, knock: Knock, answer: Welcome | Refusal | None) -> None:
         try:
-            answer = await self._house.manners.admit(knock)
+            answer = answer or await self._house.manners.admit(knock)
+            if isinstance(answer, Refusal):
+                await trio.sleep(answer.delay)
         except Exception:
             _LOG.exception("deciding about %r failed", knock.station)
             self._turn_away(Refused(500, "internal_error", "deciding about this station failed; see our log"))
@@ -209,14 +234,14 @@ class Visit:
             raise not_now(error.busy)
         if error is not None:
             raise _unwritable()
-        answer = self._reception.switching(guest.subprotocol)
+        answer = self._reception.switching(guest.subprotocol, guest.deflate)
         if peek(self._sock) == b"" or not self._write(answer):
             connection.ended(_ABORTED)
             self._went_away()
             return
         early = self._reception.early
         self._done()
-        peer.open(connection, early)
+        peer.open(connection, early, deflate=guest.deflate is not None)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -228,16 +253,20 @@ class Visit:
             self._connection.ended(_ABORTED)
         if self._secured:
             self._write(self._reception.farewell(refused))
-        self._tell(refused)
         self._done()
-        Parting(self._house, self._sock)
+        try:
+            self._tell(refused)
+        finally:
+            Parting(self._house, self._sock)
 
     def _went_away(self) -> None:
         """The peer is gone. Who said nothing at all was a port scan or a health check."""
-        if self._reception.received and not self._reception.claimed:
-            self._tell(refuse_fragment(self._reception.received, late=False))
         self._done()
-        close(self._house, self._sock)
+        try:
+            if self._reception.received and not self._reception.claimed:
+                self._tell(refuse_fragment(self._reception.received, late=False))
+        finally:
+            close(self._house, self._sock)
 
     def _tell(self, refused: Refused) -> None:
         reception = self._reception

@@ -7,13 +7,14 @@ are trusted to send it, and these must: otherwise anybody could choose an addres
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from collections.abc import Collection, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from struct import unpack_from
 from typing import Final, TypeAlias
 
 from attrs import frozen
 
+from ...engine.errors import WrongSetting
 from ..admission import Certificate
 from .answers import Refused
 
@@ -51,6 +52,21 @@ class Announced:
     """The version of the TLS that the proxy ended, as `TLSv1.3`; None: the peer came without TLS."""
     certificate: Certificate | None = None
     """A client certificate that the proxy has verified. Of its subject only the common name is known."""
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Read addresses and networks, as `10.0.0.7` and `2001:db8::/64`.
+
+    Raises:
+        WrongSetting: one is neither.
+    """
+    found: list[Network] = []
+    for text in texts:
+        try:
+            found.append(ip_network(text))
+        except ValueError as error:
+            raise WrongSetting(f"{text!r} is no address, and no network as 10.0.0.0/8: {error}") from None
+    return tuple(found)
 
 
 def trusted(remote: str, networks: Collection[Network]) -> bool:

@@ -8,6 +8,7 @@ its reader and the one that handles messages, and none of ours.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from functools import partial
 
 import trio
@@ -18,6 +19,7 @@ from ..admission import Admit
 from ..bounds import Bounds, Suspects
 from ..gate.gate import Gate
 from ..gate.lobby import Lobby
+from ..handshake.proxy import networks
 from ..handshake.reception import Manners
 from ..sockets.listening import accept_from, listen, parse_address, shown
 from ..sockets.tls import Tls
@@ -39,6 +41,10 @@ class WebSocketStations:
         max_handshakes: handshakes under way at once. Those beyond wait in the kernel's queue.
         handshake_rate: stations let in a second; None: as many as we can bear. More are told when to come again.
         public_url: where stations dial in, if that is not where this listens (a proxy, a port mapping).
+        origins: web pages that may connect, as `https://example.com`. Stations send no `Origin`, browsers always do.
+        trusted_proxies: addresses and networks of proxies in front, as `10.0.0.0/8`. They must send a PROXY header of
+            version 2, and are believed; from others none is taken.
+        compression: whether stations that offer permessage-deflate (RFC 7692) may compress what they send.
         bounds: what else one peer may cost.
     """
 
@@ -55,13 +61,22 @@ class WebSocketStations:
         max_handshakes: int = 1024,
         handshake_rate: float | None = None,
         public_url: str | None = None,
+        origins: Iterable[str] = (),
+        trusted_proxies: Iterable[str] = (),
+        compression: bool = True,
         bounds: Bounds | None = None,
     ) -> None:
         self._address = parse_address(listen)
         self._lobby = Lobby(places=max_handshakes, timeout=handshake_timeout)
         self._gate = Gate(handshake_rate=handshake_rate)
         self._etiquette = Etiquette(
-            manners=Manners(admit=admit, path="/" + path.strip("/")),
+            manners=Manners(
+                admit=admit,
+                path="/" + path.strip("/"),
+                origins=tuple(origins),
+                proxies=networks(trusted_proxies),
+                compression=compression,
+            ),
             tls=tls,
             max_message=max_message,
             gate=self._gate,

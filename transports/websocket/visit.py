@@ -16,6 +16,7 @@ from ..admission import Knock, Refusal, Welcome
 from ..gate.gate import Gate
 from ..gate.lobby import Patience
 from ..handshake.answers import Refused, refuse_fragment, refuse_tls, retry_after
+from ..handshake.proxy import HealthCheck
 from ..handshake.reception import Guest, Manners, Reception, not_now
 from ..sockets.tls import Tls, context_of
 from .wire import Wire
@@ -56,6 +57,10 @@ class Visit:
             Refused: it must not come in.
             trio.BrokenResourceError: it went away in the middle.
         """
+        try:
+            await self._introduce()
+        except HealthCheck:
+            return None
         await self._secure()
         knock = await self._hear()
         refused = self._etiquette.gate.may_try(self._reception.remote, knock.station, trio.current_time())
@@ -111,6 +116,25 @@ class Visit:
 
     # -----------------------------------------------------------------------------------------------------------------
 
+    async def _introduce(self) -> None:
+        """Hear what a proxy in front says of the peer, if one has to.
+
+        Raises:
+            HealthCheck: it speaks for itself.
+            Refused: it says nothing, or nothing that can be understood.
+        """
+        reception = self._reception
+        try:
+            while reception.missing:
+                data = await self._wire.receive(reception.missing)
+                if not data:
+                    raise trio.BrokenResourceError
+                reception.announce(data)
+        except Refused:
+            if self._etiquette.tls is not None:
+                self._wire.mute()
+            raise
+
     async def _secure(self) -> None:
         if self._etiquette.tls is not None:
             try:
@@ -118,8 +142,7 @@ class Visit:
             except OSError as error:
                 self._wire.mute()  # OpenSSL has told the peer
                 raise refuse_tls(error) from None
-            self._reception.tls = self._wire.tls
-            self._reception.certificate = self._wire.certificate()
+            self._reception.secured(self._wire.tls, self._wire.certificate())
 
     async def _hear(self) -> Knock:
         while True:
