@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
 from office import Office, open_office
 from prometheus_client.parser import text_string_to_metric_families
 
 from stationkeeper.daemon.dashboard.views import Roll
 from stationkeeper.engine.events import StationRegistered
+from stationkeeper.projections import conflicts
 from stationkeeper.transports import NotLetIn
 
 
@@ -88,3 +90,19 @@ async def test_the_dashboard_counts_as_the_metrics_do() -> None:
         said, counts = await numbers(office), roll.counts
 
     assert (counts.online, counts.all) == (said["stationkeeper_stations_online"], said["stationkeeper_stations_known"])
+
+
+async def test_stations_that_two_devices_fight_over_are_counted() -> None:
+    async with open_office() as office:
+        await office.stations.connect("CP-8")
+        before = await numbers(office)
+        for _ in range(4):
+            device = await office.stations.connect("CP-7")
+            await device.send("[2,...]")
+            while not office.engine.connections["CP-7"].received:
+                await trio.lowlevel.checkpoint()
+        while (found := office.engine.state(conflicts).get("CP-7")) is None or found.takeovers < 3:
+            await office.engine.beyond(office.engine.position)
+        after = await numbers(office)
+
+    assert (before["stationkeeper_stations_in_conflict"], after["stationkeeper_stations_in_conflict"]) == (0, 1)
