@@ -19,10 +19,12 @@ _TLS_HINTS: Final = {
     "UNSUPPORTED_PROTOCOL": "the peer offers only TLS versions that are too old",
     "NO_SHARED_CIPHER": "the peer offers no cipher that fits our certificate",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the station sent no client certificate",
-    "CERTIFICATE_VERIFY_FAILED": "the station's certificate is not from an authority that we trust",
     "TLSV1_ALERT_UNKNOWN_CA": "the station does not trust our certificate's authority",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the station does not accept our certificate",
 }
+_NO_AUTHORITY: Final = {18, 19, 20, 21}
+"""What OpenSSL calls X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, _SELF_SIGNED_CERT_IN_CHAIN,
+_UNABLE_TO_GET_ISSUER_CERT_LOCALLY and _UNABLE_TO_VERIFY_LEAF_SIGNATURE."""
 
 
 @frozen
@@ -56,6 +58,11 @@ def refuse_tls(error: OSError) -> Refused:
     """Return the refusal for a TLS handshake that failed."""
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     hint = _TLS_HINTS.get(reason, "the TLS handshake failed")
+    found = getattr(error, "verify_message", "")
+    if found:
+        hint = f"the station's certificate is not taken: {found}"
+        if getattr(error, "verify_code", 0) in _NO_AUTHORITY:
+            hint = f"the station's certificate is not from an authority that we trust: {found}"
     return Refused(400, "tls_failed", f"{hint} ({reason})")
 
 
