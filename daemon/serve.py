@@ -101,6 +101,8 @@ class Daemon:
             max_message=stations.max_message,
             handshake_timeout=stations.handshake_timeout,
             max_handshakes=stations.max_handshakes,
+            origins=stations.origins,
+            trusted_proxies=stations.trusted_proxies if stations.proxy_protocol else (),
         )
         self._engine: Engine | None = None
         self._told_to_stop = trio.Event()
@@ -254,6 +256,6 @@ def _rules(config: Config) -> Rules:
     return Rules(
         security=stations.security,
         organization=stations.tls_client_organization,
-        certificates=stations.tls_client_ca is not None,
+        certificates=stations.tls_client_ca is not None or stations.proxy_protocol,
         tls_in_front=stations.tls_certificate is None and (stations.public_url or "").startswith("wss://"),
     )

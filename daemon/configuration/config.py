@@ -7,6 +7,7 @@ Here stand the sections of the file as frozen values. `sources` reads them from 
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any, Final, Literal, cast
 
 from attrs import Factory, field, frozen
 
+from ...engine.errors import WrongSetting
 from ...engine.settings import SHORTEST_WATCH, EngineSettings, Liveness, Retry
+from ...transports.handshake.proxy import networks
 from .units import Address, Duration
 
 Check = Callable[[Any], str | None]
@@ -44,8 +47,16 @@ def _station_url(value: str | None) -> str | None:
     return None if right else 'a WebSocket URL without the station id, e.g. "wss://ocpp.example.com/ocpp"'
 
 
-def _only_false(value: bool) -> str | None:
-    return "false: this release does not read the PROXY protocol yet" if value else None
+def _proxies(value: tuple[str, ...]) -> str | None:
+    try:
+        return None if networks(value) else "at least one address or network"
+    except WrongSetting:
+        return 'addresses and networks of proxies, e.g. ["10.0.0.7", "10.1.0.0/16"]'
+
+
+def _origins(value: tuple[str, ...]) -> str | None:
+    right = all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin) for origin in value)
+    return None if right else 'origins of web pages, without a path, e.g. ["https://pages.example.com"]'
 
 
 def _nonempty(value: object) -> str | None:
@@ -128,7 +139,18 @@ class StationsSection:
         None, unit="text", reason="the O of client certificates; absent: tls_client_ca vouches for our stations alone"
     )
     proxy_protocol: bool = setting(
-        False, unit="true or false", reason="not read by this release, so it cannot be switched on", check=_only_false
+        False,
+        unit="true or false",
+        reason="stations connect themselves; true: the proxies in front tell who they are (PROXY protocol, version 2)",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        ("127.0.0.0/8", "::1"),
+        unit="list of addresses and networks",
+        reason="with proxy_protocol: a proxy on this machine; whoever is listed must send the header, and is believed",
+        check=_proxies,
+    )
+    origins: tuple[str, ...] = setting(
+        (), unit="list of origins", reason="no web page connects; stations send no Origin, or their own", check=_origins
     )
     transport: Literal["trio-websocket"] = setting(
         "trio-websocket", unit="name", reason="the one WebSocket transport of this release"

@@ -282,8 +282,11 @@ def _check_together(config: Config) -> None:
         if getattr(stations, key) is not None and stations.tls_certificate is None:
             raise WrongSetting(f"[stations] {key} takes TLS: set tls_certificate and tls_key, too")
     if stations.tls_client_ca is None:
-        if stations.security == "mtls":
-            raise WrongSetting('[stations] security = "mtls" takes tls_client_ca: who vouches for client certificates')
+        if stations.security == "mtls" and not stations.proxy_protocol:
+            raise WrongSetting(
+                '[stations] security = "mtls" takes tls_client_ca: who vouches for client certificates; or '
+                "proxy_protocol, for a proxy in front that checks them"
+            )
         if stations.tls_client_organization is not None:
             raise WrongSetting("[stations] tls_client_organization takes tls_client_ca, too")
     places = {"[stations] listen": stations.listen, "[stations] tls_listen": stations.tls_listen}

@@ -110,6 +110,9 @@ def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_ov
         ('[liveness]\nsilence = "0s"', "at least 1"),
         ('[webhooks]\nretry = ["5x"]', "a duration"),
         ('[webhooks]\nretry = "5s"', "a list"),
+        ('[stations]\ntrusted_proxies = ["proxy.example"]', "10.1.0.0/16"),
+        ("[stations]\ntrusted_proxies = []", "at least one"),
+        ('[stations]\norigins = ["https://pages.example/chargers"]', "without a path"),
         ('[stations]\nsecurity = "open"', '"basic" or "mtls" or "none"'),
         ('[stations]\npath = "ocpp"', "a path"),
         ('[stations]\npublic_url = "https://x"', "a WebSocket URL"),
@@ -139,12 +142,17 @@ def test_a_wrong_file_is_told_with_the_remedy(tmp_path: Path, text: str, told: s
     [
         ('[stations]\nrelay = "ws://csms/"', "does not relay"),
         ('[stations]\ntls_listen = "127.0.0.1:9443"', "listens on one address"),
-        ("[stations]\nproxy_protocol = true", "PROXY protocol"),
         ('[stations]\ntransport = "dense"', "one transport"),
     ],
 )
 def test_what_this_release_does_not_do_yet_is_refused_not_ignored(tmp_path: Path, text: str, told: str) -> None:
     assert told in refusal(tmp_path, text)
+
+
+def test_a_proxy_in_front_may_check_certificates(tmp_path: Path) -> None:
+    (tmp_path / "proxied.toml").write_text('[stations]\nsecurity = "mtls"\nproxy_protocol = true')
+
+    assert load(tmp_path / "proxied.toml").config.stations.trusted_proxies == ("127.0.0.0/8", "::1")
 
 
 def test_two_webhooks_of_one_name_are_refused(tmp_path: Path) -> None:
