@@ -28,7 +28,7 @@ TRANSPORTS = {"trio-websocket": "WebSocketStations", "dense": "DenseStations"}
 
 
 async def main(chosen: argparse.Namespace) -> None:
-    admission = RegistryAdmission()
+    admission = RegistryAdmission(open=chosen.open)
     extra: dict[str, Any] = {"trusted_proxies": ("127.0.0.0/8",)} if chosen.proxied else {}
     stations = getattr(transports, TRANSPORTS[chosen.transport])(
         "127.0.0.1:0", admit=admission, tls=context(chosen.tls), **extra
@@ -71,6 +71,7 @@ if __name__ == "__main__":
     options.add_argument("--gc", choices=["tuned", "default"], default="tuned")
     options.add_argument("--tls", help="a file with certificate and key")
     options.add_argument("--proxied", action="store_true", help="behind a proxy that speaks the PROXY protocol")
+    options.add_argument("--open", action="store_true", help="let in whoever is not registered, too")
     options.add_argument("--profile", help="write a profile of the event loop's thread (pstats) to this file")
     chosen = options.parse_args()
     if chosen.gc == "tuned":

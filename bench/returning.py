@@ -22,7 +22,7 @@ from collections import Counter
 from heapq import heappop, heappush
 from typing import Any
 
-from crowd import Callers, Member
+from crowd import Callers, Member, Refused
 from fleet import PASSWORD, stations
 
 FIRST_WAIT = (1.0, 10.0)
@@ -32,6 +32,8 @@ AGAIN = (0.5, 1.5)
 PATIENCE = 10.0
 """Seconds until a station gives a handshake up."""
 AT_ONCE = 100
+CONNECT_WITHIN = 60.0
+"""Seconds for the first connect, in which nobody may be refused."""
 
 
 class Returning(Callers):
@@ -54,7 +56,10 @@ class Returning(Callers):
             self.dial(name)
             while len(self._calling) >= AT_ONCE:
                 self.attend(1.0)
+        until = time.monotonic() + CONNECT_WITHIN
         while len(self.open) < len(self.names):
+            if self.failures or time.monotonic() > until:
+                raise Refused(f"{len(self.open)} of {len(self.names)} were let in; {dict(self.failures)}")
             self.turn(0.1)
 
     def go(self) -> None:
