@@ -103,6 +103,7 @@ class Daemon:
             max_handshakes=stations.max_handshakes,
             origins=stations.origins,
             trusted_proxies=stations.trusted_proxies if stations.proxy_protocol else (),
+            handshake_rate=stations.handshake_rate or None,
         )
         self._engine: Engine | None = None
         self._told_to_stop = trio.Event()

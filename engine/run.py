@@ -2,8 +2,9 @@
 
     start     log open and folded -> transports bound -> [lost ..., started] durable and folded -> accept
     while     commit -> fold -> publish -> wake; watch the connections; count the grace; deliver; keep snapshots
-    shutdown  accept no more -> close each connection, durably -> deliveries in flight -> `gateway.stopped`, the run's
-              last event -> outside checkpoint, snapshot, close, unlock; all inside `shutdown_timeout`
+    shutdown  let in no more -> close each connection, durably, over the time set for it -> accept no more -> deliveries
+              in flight -> `gateway.stopped`, the run's last event -> outside checkpoint, snapshot, close, unlock; all
+              inside `shutdown_timeout`
 
 What did not become durable did not happen, and nobody was told: a crash needs no code of its own.
 """
@@ -343,11 +344,24 @@ def _lost(engine: Engine, run: str, beat: Beat | None) -> GatewayLost:
     )
 
 
+async def _drain(engine: Engine) -> None:
+    """Close the connections one by one, the oldest admission first, evenly over the time that is set for it.
+
+    Who has not been closed yet is watched and answered as ever; who comes is answered 503.
+    """
+    span, began, leaving = engine.settings.drain, trio.current_time(), engine.doorway.leaving()
+    for number, connection in enumerate(leaving if span else ()):
+        if not connection.over:
+            await trio.sleep_until(began + span * number / len(leaving))
+            engine.doorway.drop(connection, "shutdown")
+
+
 async def _end(engine: Engine, stations: Sequence[StationTransport], loops: _Shelter) -> None:
     """Stop in order. What the deadline, or somebody's hurry, cuts off, the next start finds as a lost run."""
     timeout = engine.settings.shutdown_timeout
     with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout) as scope:
         engine.cut_short = scope.cancel
+        await _drain(engine)
         engine.doorway.drop_all()
         for transport in stations:
             transport.stop_accepting()
@@ -355,7 +369,8 @@ async def _end(engine: Engine, stations: Sequence[StationTransport], loops: _She
             await engine.publisher.news()
             engine.doorway.drop_all()
         if engine.deliveries is not None:
-            await engine.deliveries.stop(trio.current_time() + timeout / 2)
+            now = trio.current_time()
+            await engine.deliveries.stop(now + (scope.deadline - now) / 2)
         loops.end()
         engine.over = engine.doorway.abandoned = True
         stopped = engine.seal(GatewayStopped(listened=engine.grace.listened), id="")

@@ -76,5 +76,8 @@ class EngineSettings:
     """Of those, for one webhook."""
     shutdown_timeout: float = 30.0
     """Seconds from the first signal to the end; systemd's default is 90."""
+    drain: float = 0.0
+    """Seconds, of those, over which connections are closed one by one; 0: all at once. Less than all of them, or the
+    rest of the shutdown is cut off."""
     snapshot_interval: float = 1 * MINUTES
     """Seconds between snapshots, when there is news."""

@@ -142,8 +142,7 @@ class Door(Protocol):
     """Where a transport asks to let stations in."""
 
     def kept_waiting(self) -> None:
-        """Note that peers wait whom nobody can accept, for a reason of ours: this second is none in which stations could
-        have come back."""
+        """Note that peers wait whom nobody can accept, for a reason of ours: now, stations cannot come back."""
         ...
 
     def busy(self, station: str) -> Busy | None:

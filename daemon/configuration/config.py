@@ -108,6 +108,12 @@ class StationsSection:
         reason="undecided ones at once: a fleet that comes back within 10 s fits, a flood of strangers does not",
         check=at_least(1),
     )
+    handshake_rate: int = setting(
+        0,
+        unit="stations a second",
+        reason="0: as many as this machine bears; a rate protects what stands behind it, and gives each its turn",
+        check=at_least(0),
+    )
     handshake_timeout: Duration = setting(
         Duration(10.0),
         unit="duration",
@@ -264,6 +270,11 @@ class GatewaySection:
         reason="from the first signal to the end; systemd waits 90 s",
         check=at_least(1),
     )
+    drain: Duration = setting(
+        Duration(EngineSettings().drain),
+        unit="duration",
+        reason="at a stop, until the last station is closed: 0s closes all at once, more spreads their coming back",
+    )
 
 
 @frozen(kw_only=True)
@@ -292,6 +303,7 @@ class Config:
             retry=Retry(delays=cast("tuple[float, ...]", self.webhooks.retry)),
             concurrency=self.webhooks.concurrency,
             shutdown_timeout=self.gateway.shutdown_timeout,
+            drain=self.gateway.drain,
         )
 
 

@@ -20,8 +20,8 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
 from ...engine.errors import WrongSetting
-from .config import LATER, LATER_VALUES, SECTIONS, Config, StationsSection, WebhookSection
-from .units import Address, Duration, parse_address, parse_duration
+from .config import LATER, LATER_VALUES, SECTIONS, Config, GatewaySection, StationsSection, WebhookSection
+from .units import Address, Duration, parse_address, parse_duration, write_duration
 
 DEFAULT_FILE: Final = Path("stationkeeper.toml")
 PREFIX: Final = "STATIONKEEPER_"
@@ -289,8 +289,17 @@ def _check_together(config: Config) -> None:
             )
         if stations.tls_client_organization is not None:
             raise WrongSetting("[stations] tls_client_organization takes tls_client_ca, too")
+    _check_times(config.gateway)
     places = {"[stations] listen": stations.listen, "[stations] tls_listen": stations.tls_listen}
     _check_places({**places, "[http] listen": http.listen})
+
+
+def _check_times(gateway: GatewaySection) -> None:
+    if gateway.drain and gateway.drain > gateway.shutdown_timeout - 1:
+        raise WrongSetting(
+            f"[gateway] drain = {write_duration(gateway.drain)} is a part of shutdown_timeout = "
+            f"{write_duration(gateway.shutdown_timeout)}: make it at least a second shorter"
+        )
 
 
 def _check_pair(stations: StationsSection, certificate: str, key: str) -> None:

@@ -284,10 +284,14 @@ class Doorway:
         if connection.admitted:
             connection.link.drop(code, cause, abort=False)
 
+    def leaving(self) -> list[LiveConnection]:
+        """Let nobody in any more, because we stop; return who is to be dropped, the oldest admission first."""
+        self.draining = True
+        return list(self._owing.values())
+
     def drop_all(self) -> None:
         """End every connection because we stop. Whoever is being admitted is dropped as well."""
-        self.draining = True
-        for connection in list(self._owing.values()):
+        for connection in self.leaving():
             self.drop(connection, "shutdown")
 
     def time_out(self, connection: LiveConnection, lag: float) -> None:

@@ -149,6 +149,15 @@ def test_what_this_release_does_not_do_yet_is_refused_not_ignored(tmp_path: Path
     assert told in refusal(tmp_path, text)
 
 
+def test_a_drain_takes_less_than_the_shutdown_that_it_is_a_part_of(tmp_path: Path) -> None:
+    told = refusal(tmp_path, '[gateway]\nshutdown_timeout = "1m"\ndrain = "1m"')
+    config = load(written(tmp_path, '[gateway]\nshutdown_timeout = "1m"\ndrain = "59s"')).config
+
+    assert "drain = 1m" in told
+    assert "shutdown_timeout = 1m" in told
+    assert (config.engine_settings().drain, config.engine_settings().shutdown_timeout) == (59, 60)
+
+
 def test_a_proxy_in_front_may_check_certificates(tmp_path: Path) -> None:
     (tmp_path / "proxied.toml").write_text('[stations]\nsecurity = "mtls"\nproxy_protocol = true')
 
