@@ -21,6 +21,7 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
+from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import LocalProtocolError
 
 
@@ -106,8 +107,9 @@ class RawStation:
         headers: Sequence[tuple[bytes, bytes]] = (),
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
+        deflate: bool = False,
     ) -> RawStation:
-        """Dial in.
+        """Dial in; with *deflate*, offer to compress.
 
         Raises:
             Rejected: the server answered with something else than 101.
@@ -119,7 +121,11 @@ class RawStation:
             stream = trio.SSLStream(tcp, tls, server_hostname=parts.hostname, https_compatible=True)
         station = cls(stream, tcp)
         opening = Request(
-            host=parts.netloc, target=parts.path, subprotocols=list(subprotocols), extra_headers=list(headers)
+            host=parts.netloc,
+            target=parts.path,
+            subprotocols=list(subprotocols),
+            extensions=[PerMessageDeflate()] if deflate else [],
+            extra_headers=list(headers),
         )
         try:
             await stream.send_all(station._protocol.send(opening))

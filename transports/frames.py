@@ -17,6 +17,11 @@ _CLOSE: Final = 0x88
 _FIN: Final = 0x80
 _MASKED: Final = 0x80
 _CONTROL: Final = 0x08
+_COMPRESSED: Final = 0x40
+"""RSV1 on a message's first frame (RFC 7692, 6)."""
+_RESERVED: Final = 0x70
+NOT_AGREED: Final = "a compressed frame, though compression was not agreed on"
+"""Why a connection ends whose library tells of reserved bits only (OCPP.Core issue 45)."""
 _LONGEST_REASON: Final = 123
 """A control frame's payload has at most 125 bytes, two of which are the close code (RFC 6455, 5.5)."""
 
@@ -35,7 +40,7 @@ def is_close(frame: bytes | bytearray | memoryview) -> bool:
 class Meter:
     """Follows the borders of a client's frames in a stream of bytes."""
 
-    __slots__ = ("_header", "_left", "declared", "frames", "in_message", "messages")
+    __slots__ = ("_header", "_left", "compressed", "declared", "frames", "in_message", "messages")
 
     def __init__(self) -> None:
         self.frames = 0
@@ -46,6 +51,8 @@ class Meter:
         """Whether a message has begun and is not whole."""
         self.declared = 0
         """Bytes of the message under way, counting what the newest frame header says is still to come."""
+        self.compressed = False
+        """Whether any message bore the mark of compression."""
         self._header = b""
         self._left = 0
 
@@ -84,7 +91,10 @@ class Meter:
         self._left = second if second < 126 else int.from_bytes(header[2 : length - masked], "big")
         self._header = header[:1]
         if not first & _CONTROL:
-            self.declared = (self.declared if self.in_message else 0) + self._left
+            if first & _RESERVED == _COMPRESSED:
+                self.compressed = True
+            # A fragment without content costs us something, too: it counts for a byte.
+            self.declared = (self.declared if self.in_message else 0) + (self._left or 1)
             self.in_message = True
             if self.declared > limit:
                 return False

@@ -6,11 +6,9 @@ import logging
 import select
 import socket
 import ssl
-from collections.abc import Sequence
 from typing import Final
 
 import trio
-from websockets.extensions import Extension
 from websockets.frames import Frame, Opcode
 
 from ...engine.stations import Connection, Ending
@@ -18,7 +16,7 @@ from ..frames import PING, close_frame
 from ..sockets.nonblocking import WOULD_BLOCK, peek
 from .house import House
 from .parting import Parting, abort
-from .reactor import READ, READ_AND_WRITE
+from .reactor import READ, READ_AND_WRITE, WRITE
 from .speech import Speech
 
 _LOG: Final = logging.getLogger(__name__)
@@ -38,7 +36,7 @@ _FAULT: Final = Ending(side="gateway", cause="internal_error", code=1011, reason
 class Peer:
     """An open connection. While it is idle this, and what the engine keeps of it, is all there is."""
 
-    __slots__ = ("_connection", "_extensions", "_house", "_sock", "_speech")
+    __slots__ = ("_connection", "_deflate", "_house", "_sock", "_speech")
 
     def __init__(self, house: House, sock: socket.socket) -> None:
         self._house = house
@@ -46,11 +44,13 @@ class Peer:
         self._connection: Connection | None = None
         """None before it is open, and again once it has ended."""
         self._speech: Speech | None = None
-        self._extensions: Sequence[Extension] = ()
+        self._deflate = False
 
-    def open(self, connection: Connection, early: bytes) -> None:
-        """The 101 is written: read frames, the first of which may have come *early*."""
+    def open(self, connection: Connection, early: bytes, *, deflate: bool) -> None:
+        """The 101 is written: read frames, the first of which may have come *early*; with *deflate*, they may come
+        compressed."""
         self._connection = connection
+        self._deflate = deflate
         self._house.reactor.watch(self._sock.fileno(), self)
         if early:
             self._hear(early)
@@ -112,6 +112,10 @@ class Peer:
 
     def _read(self) -> None:
         sock = self._sock
+        if self._speech is not None and len(self._speech.out) > self._house.suspects.bounds.unread:
+            # It makes us answer and does not read: nothing more of it is read until it has, or has been too slow.
+            self._house.reactor.change(sock.fileno(), WRITE)
+            return
         while True:
             try:
                 data = sock.recv(_CHUNK)
@@ -155,7 +159,7 @@ class Peer:
 
     def _awake(self) -> Speech:
         if self._speech is None:
-            self._speech = Speech(self._house.suspects.bounds, self._extensions)
+            self._speech = Speech(self._house.suspects.bounds, deflate=self._deflate)
         return self._speech
 
     def _settle(self) -> None:

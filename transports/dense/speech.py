@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import codecs
 from collections import deque
-from collections.abc import Sequence
 from typing import Final
 
 import trio
 from websockets.exceptions import PayloadTooBig
-from websockets.extensions import Extension
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 
-from ...engine.events import Cause
 from ...engine.stations import Ending
 from ..bounds import Bounds, Progress
-from ..frames import Meter, close_frame
+from ..frames import NOT_AGREED, Meter, close_frame
+from ..handshake.deflate import Inflation
 
 _NO_STATUS: Final = 1005
 _NOT_TEXT: Final = Ending(side="gateway", cause="protocol_error", code=1003, reason="OCPP-J is text")
@@ -35,6 +33,7 @@ class Speech:
     __slots__ = (
         "_bounds",
         "_decoder",
+        "_deflate",
         "_parts",
         "_protocol",
         "_unreadable",
@@ -46,7 +45,7 @@ class Speech:
         "texts",
     )
 
-    def __init__(self, bounds: Bounds, extensions: Sequence[Extension] = ()) -> None:
+    def __init__(self, bounds: Bounds, *, deflate: bool) -> None:
         self.meter = Meter()
         self.progress = Progress()
         self.out = bytearray()
@@ -58,8 +57,10 @@ class Speech:
         self.scope: trio.CancelScope | None = None
         """Around the task that handles them, while there is one."""
         self._bounds = bounds
+        self._deflate = deflate
         self._protocol = Protocol(Side.SERVER, max_size=bounds.message)
-        self._protocol.extensions = list(extensions)
+        if deflate:
+            self._protocol.extensions = [Inflation()]
         self._decoder = _Decoder()
         self._parts: list[str] = []
         self._unreadable = _NOT_UTF8
@@ -107,11 +108,19 @@ class Speech:
             code = None if silent else int(received.code)
             return echo, Ending(side="station", cause="station_closed", code=code, reason=received.reason)
         if (error := protocol.parser_exc) is not None:
-            sent = protocol.close_sent
-            code, reason = (1002, str(error)) if sent is None else (int(sent.code), sent.reason)
-            cause: Cause = "message_too_big" if isinstance(error, PayloadTooBig) else "protocol_error"
-            return b"", Ending(side="gateway", cause=cause, code=code, reason=reason)
+            return b"", self._unbearable(error)
         return b"".join(protocol.data_to_send()), None
+
+    def _unbearable(self, error: Exception) -> Ending:
+        """Return how the connection ends because of what the library could not bear."""
+        if isinstance(error, PayloadTooBig):
+            reason = f"a message has at most {self._bounds.message} bytes, compressed or not"
+            return Ending(side="gateway", cause="message_too_big", code=1009, reason=reason)
+        sent = self._protocol.close_sent
+        code, reason = (1002, str(error)) if sent is None else (int(sent.code), sent.reason)
+        if code == 1002 and self.meter.compressed and not self._deflate:
+            reason = NOT_AGREED
+        return Ending(side="gateway", cause="protocol_error", code=code, reason=reason)
 
     def _take(self, frame: Frame) -> Ending | None:
         """Take a frame; return how the connection ends if it cannot be borne."""

@@ -89,7 +89,7 @@ class Inflation(Extension):
         return Frame(frame.opcode, data, frame.fin, False, frame.rsv2, frame.rsv3)
 
     def _inflate(self, data: bytes, limit: int | None) -> bytes:
-        inflated = b""
+        inflated: bytes = b""
         for _ in range(3):  # a final block may end each frame, and what is left out at the end may follow it
             if self._decoder is None or self._decoder.eof:
                 self._decoder = zlib.decompressobj(_WIDEST)

@@ -13,7 +13,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 from ...engine.errors import LogUnavailable
 from ...engine.stations import Connection, Door, Ending, NotAdmitted
 from ..bounds import Suspects
-from ..frames import PING, close_frame
+from ..frames import NOT_AGREED, PING, close_frame
 from ..handshake.answers import Refused, retry_after
 from ..handshake.reception import Guest, not_now
 from .visit import Etiquette, Visit
@@ -131,7 +131,7 @@ class Peer:
         try:
             await opened.send_message(text)
         except ConnectionClosed:
-            self.ended(_how_it_ended(opened, close_seen=self._wire.close_seen))
+            self.ended(_how_it_ended(opened, self._wire))
             raise trio.BrokenResourceError("the connection has ended") from None
         finally:
             self._unread -= len(text)
@@ -171,7 +171,7 @@ class Peer:
 
     def ended_by_library(self) -> None:
         if self._opened is not None:
-            self.ended(_how_it_ended(self._opened, close_seen=self._wire.close_seen))
+            self.ended(_how_it_ended(self._opened, self._wire))
         else:
             if self._visit is not None:
                 self._visit.refused(400, "malformed_request", "the WebSocket library refused this request")
@@ -214,12 +214,12 @@ class Peer:
             self.ended(_ABORTED)
             return False
         try:
-            self._opened = await request.accept(subprotocol=guest.subprotocol)
+            self._opened = await request.accept(subprotocol=guest.subprotocol, extra_headers=_extensions(guest))
         except ConnectionClosed:
             self.ended(_ABORTED)
             return False
         self._visit = None
-        self._wire.release()
+        self._wire.release(deflate=guest.deflate is not None)
         return True
 
     async def _converse(self) -> None:
@@ -231,7 +231,7 @@ class Peer:
             try:
                 message = await opened.get_message()
             except ConnectionClosed:
-                self.ended(_how_it_ended(opened, close_seen=self._wire.close_seen))
+                self.ended(_how_it_ended(opened, self._wire))
                 return
             self._wire.handled += 1
             text = _text(message)
@@ -245,15 +245,21 @@ class Peer:
                         raise
 
 
-def _how_it_ended(opened: WebSocketConnection, *, close_seen: bool) -> Ending:
+def _how_it_ended(opened: WebSocketConnection, wire: Wire) -> Ending:
     """Tell apart a Close of the station, a loss, and frames that the library could not bear."""
     closed = opened.closed
     if closed is None or closed.code == 1006:
         return Ending(side="network", cause="network_lost")
     code, reason = int(closed.code), closed.reason or ""
-    if close_seen:
+    if wire.close_seen:
         return Ending(side="station", cause="station_closed", code=None if code == 1005 else code, reason=reason)
+    if code == 1002 and wire.inflater is None and wire.meter.compressed:
+        reason = NOT_AGREED
     return Ending(side="gateway", cause="protocol_error", code=code, reason=reason)
+
+
+def _extensions(guest: Guest) -> list[tuple[bytes, bytes]]:
+    return [] if guest.deflate is None else [(b"Sec-WebSocket-Extensions", guest.deflate.encode("ascii"))]
 
 
 def _text(message: str | bytes) -> str | None:

@@ -28,6 +28,7 @@ from ..admission import Certificate
 from ..bounds import Suspects
 from ..frames import Meter, is_close
 from ..sockets.tls import certificate_of
+from .inflation import Inflater
 
 _WOULD_BLOCK: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _LOST: Final = Ending(side="network", cause="network_lost")
@@ -74,6 +75,7 @@ class Wire(trio.abc.Stream):
         "close_seen",
         "flights",
         "handled",
+        "inflater",
         "meter",
         "owner",
         "sock",
@@ -89,6 +91,8 @@ class Wire(trio.abc.Stream):
         self.meter = Meter()
         self.handled = 0
         """Messages that were fetched from the library."""
+        self.inflater: Inflater | None = None
+        """Where compression was agreed on."""
         self._suspects = suspects
         self._head = b""
         self._early = b""
@@ -143,9 +147,11 @@ class Wire(trio.abc.Stream):
         """Give the library *head* to read, and nothing else until `release`; then *early*, and what comes after."""
         self._head, self._early, self._gate = head, early, trio.Event()
 
-    def release(self) -> None:
-        """The 101 is written: let the library read frames."""
+    def release(self, *, deflate: bool = False) -> None:
+        """The 101 is written: let the library read frames; with *deflate*, they may come compressed."""
         self._released = True
+        if deflate:
+            self.inflater = Inflater(self._suspects.bounds.message)
         if self._gate is not None:
             self._gate.set()
             self._gate = None
@@ -181,7 +187,7 @@ class Wire(trio.abc.Stream):
                 raise trio.BrokenResourceError from error
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return the next bytes for the library, having noted and measured them.
+        """Return the next bytes for the library, having noted and measured them; what was compressed comes inflated.
 
         Raises:
             trio.BrokenResourceError: the connection is lost, or was ended because of these bytes.
@@ -192,6 +198,18 @@ class Wire(trio.abc.Stream):
             return data
         if self._gate is not None:
             await self._gate.wait()
+        while True:
+            inflater = self.inflater
+            if inflater is not None and inflater.fault is not None:
+                self.owner.ended(inflater.fault)
+                raise trio.BrokenResourceError
+            data = await self._receive_measured(max_bytes)
+            if not data or inflater is None:
+                return data
+            if plain := inflater.feed(data):
+                return plain
+
+    async def _receive_measured(self, max_bytes: int | None) -> bytes:
         if self._stopped:
             raise trio.ClosedResourceError
         if self._early:
