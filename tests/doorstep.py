@@ -11,11 +11,14 @@ from attrs import frozen
 from raw_station import dial_tcp, request
 
 from stationkeeper.engine import EngineSettings, Liveness, open_engine
+from stationkeeper.engine.clock import SystemClock
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.core import Engine
 from stationkeeper.engine.events import ConnectionOpened, Event, HandshakeRefused
 from stationkeeper.engine.log.memory import MemoryLog
+from stationkeeper.projections import presence, registry
 from stationkeeper.transports import DenseStations, Knock, Refusal, Responder, WebSocketStations, Welcome
+from stationkeeper.transports.admission import Admit
 
 TRANSPORTS = [WebSocketStations, DenseStations]
 Transport = type[WebSocketStations] | type[DenseStations]
@@ -49,7 +52,6 @@ class Doorstep:
     engine: Engine
     log: MemoryLog
     url: str
-    registry: Registry
 
     async def say(self, data: bytes) -> bytes:
         """Say bytes on a new connection; return what is answered, up to the empty line, or the end."""
@@ -68,29 +70,32 @@ class Doorstep:
         return await self.say(request(target, subprotocol=subprotocol, extra=extra))
 
     async def opened(self) -> ConnectionOpened:
-        """Wait for the only connection, and return how it was opened."""
-        return await self._only(ConnectionOpened)
+        """Wait for the first connection, and return how it was opened."""
+        return (await self.until(ConnectionOpened))[0]
 
     async def refused(self) -> HandshakeRefused:
         """Wait for the only refusal, and return it."""
-        return await self._only(HandshakeRefused)
+        (event,) = await self.until(HandshakeRefused)
+        return event
 
-    async def _only(self, kind: type[E]) -> E:
+    async def until(self, kind: type[E], count: int = 1) -> list[E]:
+        """Wait until the log holds so many events of a kind, and return them."""
         while True:
             position = self.engine.position
             found = [event for event in map(decode, self.log.read()) if isinstance(event, kind)]
-            if found:
-                (event,) = found
-                return event
+            if len(found) >= count:
+                return found
             await self.engine.beyond(position)
 
 
 @asynccontextmanager
-async def doorstep(transport: Transport, registry: Registry, **options: Any) -> AsyncIterator[Doorstep]:
+async def doorstep(transport: Transport, admit: Admit, **options: Any) -> AsyncIterator[Doorstep]:
     """Serve while the block lasts."""
     log = MemoryLog()
-    responder = Responder(now=lambda: 0)
-    stations = transport("127.0.0.1:0", admit=registry, on_message=responder.respond, **options)
+    responder = Responder(now=SystemClock().wall)
+    stations = transport("127.0.0.1:0", admit=admit, on_message=responder.respond, **options)
     with trio.fail_after(20):
-        async with open_engine(log, transports=[stations], settings=UNWATCHED) as engine:
-            yield Doorstep(engine, log, engine.urls[0], registry)
+        async with open_engine(
+            log, transports=[stations], projections=[presence, registry], settings=UNWATCHED
+        ) as engine:
+            yield Doorstep(engine, log, engine.urls[0])

@@ -100,8 +100,8 @@ def test_of_a_wrong_path_no_more_is_told_than_where_to_connect(target: str) -> N
     with pytest.raises(Refused) as caught:
         station_of(target, "/ocpp")
 
-    assert "/ocpp/" in caught.value.hint
-    assert "secret" not in caught.value.hint
+    assert "/ocpp/" in str(caught.value.hint)
+    assert "secret" not in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,7 @@ def test_a_hint_says_what_is_wrong_with_a_path(target: str, word: str) -> None:
     with pytest.raises(Refused) as caught:
         station_of(target, "/ocpp")
 
-    assert isinstance(caught.value.hint, str)
-    assert word in caught.value.hint
+    assert word in str(caught.value.hint)
 
 
 def test_a_path_without_the_prefix_is_understood_if_the_credentials_say_the_same() -> None:

@@ -206,14 +206,15 @@ over_each_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 
 @over_each_transport
 async def test_a_station_behind_a_proxy_is_known_by_its_own_address(transport: Transport) -> None:
-    async with doorstep(transport, Registry(Welcome(station="CP-1")), trusted_proxies=LOOPBACK) as at:
+    registry = Registry(Welcome(station="CP-1"))
+    async with doorstep(transport, registry, trusted_proxies=LOOPBACK) as at:
         told = header(tls_value(client=7, name=b"CP-1"), source="2001:db8::7")
         answer = await at.say(told + request())
         opened = await at.opened()
 
     assert answer.startswith(b"HTTP/1.1 101 ")
     assert opened.tls == "TLSv1.3"
-    assert at.registry.knocks == [
+    assert registry.knocks == [
         Knock(
             station="CP-1",
             offered=("ocpp1.6",),
@@ -226,14 +227,15 @@ async def test_a_station_behind_a_proxy_is_known_by_its_own_address(transport: T
 
 @over_each_transport
 async def test_a_header_may_come_byte_by_byte(transport: Transport) -> None:
-    async with doorstep(transport, Registry(Welcome(station="CP-1")), trusted_proxies=LOOPBACK) as at:
+    registry = Registry(Welcome(station="CP-1"))
+    async with doorstep(transport, registry, trusted_proxies=LOOPBACK) as at:
         async with await dial_tcp(at.url) as stream:
             for byte in header() + request()[:10]:
                 await stream.send_all(bytes([byte]))
                 await trio.lowlevel.checkpoint()
             await stream.send_all(request()[10:])
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
-        assert at.registry.knocks[0].remote == "192.0.2.7"
+        assert registry.knocks[0].remote == "192.0.2.7"
 
 
 @over_each_transport
@@ -266,7 +268,8 @@ async def test_the_header_stands_before_tls(transport: Transport) -> None:
     ],
 )
 async def test_a_trusted_proxy_must_send_a_header(transport: Transport, said: bytes, reason: str) -> None:
-    async with doorstep(transport, Registry(Welcome(station="CP-1")), trusted_proxies=LOOPBACK) as at:
+    registry = Registry(Welcome(station="CP-1"))
+    async with doorstep(transport, registry, trusted_proxies=LOOPBACK) as at:
         answer = await at.say(said)
         refused = await at.refused()
 
@@ -278,25 +281,28 @@ async def test_a_trusted_proxy_must_send_a_header(transport: Transport, said: by
 @pytest.mark.parametrize("said", [header() + request(), b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n" + request()])
 @pytest.mark.parametrize("proxies", [(), ("192.0.2.0/24",)])
 async def test_nobody_else_may_send_one(transport: Transport, said: bytes, proxies: tuple[str, ...]) -> None:
-    async with doorstep(transport, Registry(Welcome(station="CP-1")), trusted_proxies=proxies) as at:
+    registry = Registry(Welcome(station="CP-1"))
+    async with doorstep(transport, registry, trusted_proxies=proxies) as at:
         answer = await at.say(said)
         refused = await at.refused()
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert refused.reason == "proxy_not_trusted"
-    assert at.registry.knocks == []
+    assert registry.knocks == []
 
 
 @over_each_transport
 async def test_who_is_no_proxy_is_a_plain_station(transport: Transport) -> None:
-    async with doorstep(transport, Registry(Welcome(station="CP-1")), trusted_proxies=("192.0.2.0/24",)) as at:
+    registry = Registry(Welcome(station="CP-1"))
+    async with doorstep(transport, registry, trusted_proxies=("192.0.2.0/24",)) as at:
         assert (await at.ask()).startswith(b"HTTP/1.1 101 ")
-        assert at.registry.knocks[0].remote == "127.0.0.1"
+        assert registry.knocks[0].remote == "127.0.0.1"
 
 
 @over_each_transport
 async def test_a_health_check_is_let_go_without_a_word(transport: Transport) -> None:
-    async with doorstep(transport, Registry(Welcome(station="CP-1")), trusted_proxies=LOOPBACK) as at:
+    registry = Registry(Welcome(station="CP-1"))
+    async with doorstep(transport, registry, trusted_proxies=LOOPBACK) as at:
         assert await at.say(SIGNATURE + b"\x20\x00\x00\x00") == b""
         await at.say(header() + request("/ocpp/CP-2"))
         refused = await at.refused()  # the only one
