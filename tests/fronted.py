@@ -149,6 +149,8 @@ class Peer:
     """A peer that has been let in, and says what it likes."""
 
     stream: trio.SocketStream
+    head: bytearray = field(factory=bytearray)
+    """The answer that let it in."""
     _received: bytearray = field(factory=bytearray)
 
     @classmethod
@@ -161,6 +163,7 @@ class Peer:
             assert await peer._more(), "the server hung up without an answer"
         head, _, rest = bytes(peer._received).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
+        peer.head.extend(head)
         peer._received[:] = rest
         return peer
 

@@ -6,8 +6,9 @@ The groups are those of the Autobahn test suite (`make autobahn`), which needs a
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 from fronted import Frame, close, more, text
@@ -57,6 +58,8 @@ class Case:
     """Another end that is as good, where two rules are broken at once."""
     chops: Sequence[int] = field(default=(0, 1))
     """Sizes of the pieces in which all is sent; 0: as it is."""
+    deflates: bool = False
+    """Whether the peer offers compression, and it is agreed on."""
 
 
 def says(*texts: str | bytes) -> tuple[Frame, ...]:
@@ -233,9 +236,68 @@ def closes() -> Iterator[Case]:
     yield Case("a ping after a fault", [frame(b"", opcode=3) + ping(b"late")], failed(1002), chops=(0,))
 
 
+def deflated(data: str | bytes, *, window: int = 12) -> bytes:
+    """Compress a message's data (RFC 7692, 7.2.1)."""
+    packer = zlib.compressobj(wbits=-window)
+    packed = packer.compress(data.encode() if isinstance(data, str) else data) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return packed.removesuffix(b"\0\0\xff\xff")
+
+
+RSV1, RSV2, RSV3 = 4, 2, 1
+HELLO = bytes.fromhex("f248cdc9c90700")
+"""What RFC 7692, 7.2.3.1, has as "Hello"."""
+
+
+def compression() -> Iterator[Case]:
+    def packed(payload: bytes, *, opcode: int = 1, fin: bool = True, rsv: int = RSV1) -> bytes:
+        return frame(payload, opcode=opcode, fin=fin, rsv=rsv)
+
+    def case(name: str, turns: Sequence[Turn], end: End | None = None, **more: Any) -> Case:
+        return Case(f"compressed: {name}", turns, end, deflates=True, **more)
+
+    yield case("the example of RFC 7692 (7.2.3.1)", [packed(HELLO), *says("Hello")])
+    parts = packed(HELLO[:3], fin=False) + more(HELLO[3:])
+    yield case("the same in two fragments", [parts, *says("Hello")])
+    bytewise = packed(HELLO[:1], fin=False) + b"".join(more(HELLO[at : at + 1], fin=False) for at in range(1, 7))
+    yield case("the same, a byte a fragment", [bytewise + more(""), *says("Hello")])
+    between: list[Turn] = [packed(HELLO[:3], fin=False), ping(b"!"), pong(b"!"), more(HELLO[3:]), *says("Hello")]
+    yield case("a ping between its fragments", between)
+    yield case("without compression in it (7.2.3.3)", [packed(b"\x00\x05\x00\xfa\xffHello\x00"), *says("Hello")])
+    final = packed(bytes.fromhex("f348cdc9c9070000"))
+    yield case("with a final block (7.2.3.4)", [final, *says("Hello")])
+    yield case("two blocks (7.2.3.5)", [packed(bytes.fromhex("f24805000000ffffcac9c90700")), *says("Hello")])
+    yield case("an empty message (7.2.3.6)", [packed(b"\x00"), *says("")])
+    yield case("one message after the other", [packed(HELLO) + packed(deflated("{}")), *says("Hello", "{}")])
+    yield case("a message that is not", [text("plain"), *says("plain"), packed(HELLO), *says("Hello")])
+    yield case("what is text in a binary message", [packed(deflated("{}"), opcode=2), *says("{}")])
+    yield case("what is no text in a binary message", [packed(deflated(b"\xfe\xff"), opcode=2)], failed(1003))
+    for window in (9, 12):
+        long = "".join(map(str, range(10_000)))
+        yield case(f"a window of {window} bits", [packed(deflated(long, window=window)), *says(long)], chops=(0, 997))
+    yield case("the longest that is allowed", [packed(deflated("*" * LIMIT)), *says("*" * LIMIT)], chops=(0,))
+    yield case("one byte too many", [packed(deflated("*" * (LIMIT + 1)))], failed(1009, "message_too_big"))
+    bomb = deflated(b"\0" * 5_000_000)
+    yield case("a bomb", [packed(bomb)], failed(1009, "message_too_big"), chops=(0, 997))
+    fragments = packed(bomb[:100], fin=False) + b"".join(
+        more(bomb[at : at + 100], fin=False) for at in range(100, 4000, 100)
+    )
+    yield case("a bomb in fragments", [fragments], failed(1009, "message_too_big"), chops=(0,))
+    yield case("no UTF-8", [packed(deflated(BAD[-1]))], failed(1007))
+    yield case("no UTF-8, and no end in sight", [packed(deflated(BAD[-1]), fin=False) + more(b"")], failed(1007))
+    corrupt, either = failed(1002), failed(1007)
+    yield case("what is no compressed data", [packed(b"\xff" * 20)], corrupt, or_else=either)
+    yield case(
+        "a reserved bit on its continuation (6.1)", [packed(HELLO[:3], fin=False) + packed(b"", opcode=0)], corrupt
+    )
+    yield case("a reserved bit on a ping (6.1)", [packed(b"", opcode=9)], corrupt)
+    yield case("a reserved bit on a Close", [packed(b"\x03\xe8", opcode=8)], corrupt)
+    for rsv in (RSV2, RSV3, RSV1 | RSV2, RSV1 | RSV3):
+        yield case(f"reserved bits {rsv:03b}", [packed(HELLO, rsv=rsv)], corrupt)
+
+
 def cases() -> dict[str, Case]:
     """Return all of them, by name."""
-    groups = (framing, lengths, pings, reserved, fragments, utf8, closes)
+    groups = (framing, lengths, pings, reserved, fragments, utf8, closes, compression)
     every = [case for group in groups for case in group()]
     named = {case.name: case for case in every}
     assert len(named) == len(every)

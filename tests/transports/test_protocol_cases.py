@@ -8,6 +8,8 @@ from fronted import TRANSPORTS, Complaints, Frame, Peer, close, fronted
 from protocol_cases import LIMIT, Case, End, cases, chopped, code_of, left
 
 CASES = cases()
+OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+AGREED = b"\r\nSec-WebSocket-Extensions: permessage-deflate"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -17,7 +19,8 @@ async def test_a_case_of_the_protocol(transport: str, name: str) -> None:
     async with fronted(transport, max_message=LIMIT) as front:
         for number, chop in enumerate(case.chops):
             with Complaints() as complaints:
-                peer = await Peer.open(f"{front.url}/CP-{number}")
+                peer = await Peer.open(f"{front.url}/CP-{number}", extra=[OFFER] if case.deflates else ())
+                assert (AGREED in peer.head) == case.deflates
                 told = await converse(peer, case, chop)
                 closed = await front.closed(f"CP-{number}")
 
