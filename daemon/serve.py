@@ -99,6 +99,7 @@ class Daemon:
             public_url=stations.public_url,
             tls=self._tls,
             max_message=stations.max_message,
+            compression=stations.compression,
             handshake_timeout=stations.handshake_timeout,
             max_handshakes=stations.max_handshakes,
             origins=stations.origins,

@@ -124,6 +124,11 @@ class StationsSection:
         65_536, unit="bytes", reason="OCPP messages are rarely above 20 kB; one peer must not fill the memory",
         check=at_least(1_024),
     )  # fmt: skip
+    compression: bool = setting(
+        True,
+        unit="true or false",
+        reason="stations that offer it may compress what they send (RFC 7692), up to max_message when inflated",
+    )
     security: Literal["basic", "mtls", "none"] = setting(
         "basic",
         unit="basic, mtls or none",
