@@ -152,8 +152,8 @@ def _stands(row: Conflict, at: Micros) -> bool:
 def _opened(conflicts: Conflicts, recorded: Recorded, event: ConnectionOpened, below: Below) -> Sequence[Conflict]:
     conflicts.forget_what_is_over(recorded.at)
     for change in below.changes(presence):  # one, unless presence found it odd
-        older = change.before.connection
-        if change.before.state == "on" and older is not None:
+        older = change.before.connection  # one, if the station was ON
+        if older is not None:
             conflicts.take_over(Taken(change.station, older.id, older.opened_at, recorded.at))
     return ()
 

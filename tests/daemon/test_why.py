@@ -254,3 +254,10 @@ def test_two_devices_with_one_identity_are_told_of() -> None:
     assert "Two devices use its identity: they took it over from each other 4 times since" in why.answer
     assert as_json(why)["conflict"]["takeovers"] == 4
     assert explain(logged(list(history)), "CP-7", until=3).conflict is None
+
+
+def test_an_id_that_is_called_like_a_reason_is_not_taken_for_it() -> None:
+    history = a_bad_day()
+    history.add(HandshakeRefused(claimed="x", reason="CP-7", status=404, first_at=START, last_at=START))
+
+    assert explain(logged(list(history)), "CP-7").refusals == []

@@ -130,6 +130,31 @@ def test_takeovers_that_are_far_apart_are_not_added_up() -> None:
     assert day.conflict() is None
 
 
+def test_a_device_that_opens_its_next_connection_before_it_closes_the_last_is_no_conflict() -> None:
+    day = Day()
+    at, connection = START, day.dials_in("CP-7", START)
+    for _ in range(9):
+        at += 60 * SECOND
+        newer = day.dials_in("CP-7", at)
+        day.ends("CP-7", connection, at + MOMENT, cause="station_closed", alive_at=at)
+        connection = newer
+
+    assert day.conflict() is None
+
+
+def test_a_takeover_of_a_strange_time_keeps_no_other_from_being_forgotten_in_the_count() -> None:
+    day = Day()
+    far = START + 99 * QUIET
+    strange = day.dials_in("CP-8", far)
+    day.takes_over("CP-8", strange, far + SECOND, alive_at=far + SECOND)
+    at, connection = START, day.dials_in("CP-7", START)
+    for _ in range(9):
+        at += QUIET + 1
+        connection = day.takes_over("CP-7", connection, at, alive_at=at - SECOND)
+
+    assert day.conflict() is None
+
+
 def test_after_a_pause_the_count_begins_anew() -> None:
     day = fight([SECOND * 10] * 4 + [QUIET + 1] + [SECOND * 10] * 2, [SECOND] * 7)
     found = day.conflict()

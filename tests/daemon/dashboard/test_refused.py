@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from office import Office, open_office
 
@@ -76,7 +77,8 @@ async def test_what_a_stranger_claims_is_text_and_nothing_else() -> None:
     assert "<i>x" not in said
 
 
-async def test_the_page_is_live() -> None:
+@pytest.mark.parametrize("path", ["/live/refused", "/live/stations/CP-7", "/live/stations/CP-8"])
+async def test_the_pages_are_live(path: str) -> None:
     parts: list[bytes] = []
     begun = trio.Event()
 
@@ -86,29 +88,54 @@ async def test_the_page_is_live() -> None:
             begun.set()
         return len(parts) == 2
 
-    for path in ("/live/refused", "/live/stations/CP-7"):
-        parts.clear()
+    async with open_office() as office, trio.open_nursery() as nursery:
+        await office.engine.record(StationRegistered(), subject="CP-8")
+        await turn_away(office, "CP-7")
+        nursery.start_soon(office.ask.stream, path, take)
+        await begun.wait()
+        await turn_away(office, "CP-7", reason="wrong_path")
+        await turn_away(office, "CP-8", reason="wrong_path")
+
+    assert b"another path" not in parts[0]
+    assert b"another path" in parts[1]
+
+
+async def fight(office: Office) -> None:
+    """Let two devices take one identity over from each other, until that is a conflict."""
+    for _ in range(4):
+        device = await office.stations.connect("CP-7")
+        await device.send("[2,...]")
+        while not office.engine.connections["CP-7"].received:
+            await trio.lowlevel.checkpoint()
+    while (found := office.engine.state(conflicts).get("CP-7")) is None or found.takeovers < 3:
+        await office.engine.beyond(office.engine.position)
+
+
+async def test_a_conflict_is_seen_live_on_the_fleet() -> None:
+    async with open_office() as office, trio.open_nursery() as nursery:
+        await office.stations.connect("CP-7")
         begun = trio.Event()
-        async with open_office() as office, trio.open_nursery() as nursery:
-            await turn_away(office, "CP-7")
-            nursery.start_soon(office.ask.stream, path, take)
+
+        seen = trio.Event()
+
+        def take(piece: bytes) -> bool:
+            begun.set()
+            if b"Two devices use one identity" in piece:
+                seen.set()
+            return seen.is_set()
+
+        with trio.fail_after(10):
+            nursery.start_soon(office.ask.stream, "/live/fleet", take)
             await begun.wait()
-            await turn_away(office, "CP-7", reason="wrong_path")
-        assert b"another path" not in parts[0]
-        assert b"another path" in parts[1]
+            await fight(office)
+            await seen.wait()
 
 
 async def test_two_devices_with_one_identity_are_seen_on_the_fleet_and_on_the_stations_page() -> None:
     """ts-ocpp#19: the flag alone says that such a station is just online."""
     async with open_office() as office:
         await office.stations.connect("CP-8")
-        for _ in range(4):
-            device = await office.stations.connect("CP-7")
-            await device.send("[2,...]")
-            while not office.engine.connections["CP-7"].received:
-                await trio.lowlevel.checkpoint()
-        while (found := office.engine.state(conflicts).get("CP-7")) is None or found.takeovers < 3:
-            await office.engine.beyond(office.engine.position)
+        await fight(office)
         fleet, station = await page(office, "/"), await page(office, "/stations/CP-7")
         other = await page(office, "/stations/CP-8")
 

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stationkeeper.daemon.registry.admission import RegistryAdmission
 from stationkeeper.daemon.registry.nearest import hint, meant
+from stationkeeper.daemon.registry.registrar import Registrar
+from stationkeeper.daemon.registry.requests import NewStation
+from stationkeeper.engine import Engine
+from stationkeeper.transports.admission import Knock, Refusal
 
 FLEET = {"CP-007", "CP-1234", "EVB-P1234567", "Berlin/7", "SE*EVB*P1", "Wallbox 4", "20041"}
 
@@ -56,6 +61,30 @@ def test_a_new_station_of_a_long_series_is_taken_for_none_of_it() -> None:
 def test_of_a_few_that_are_as_near_all_are_named() -> None:
     assert sorted(meant("GARAGE-3", {"GARAGE-1", "GARAGE-2"})) == ["GARAGE-1", "GARAGE-2"]
     assert hint("GARAGE-3", {"GARAGE-1"}).startswith("did you mean GARAGE-1? ")
+
+
+def test_a_digit_that_is_taken_for_a_letter_counts_for_less_than_another_digit() -> None:
+    assert meant("CP-O07", {"CP-007", "CP-107", "CP-207", "CP-307"}) == ["CP-007"]
+
+
+async def test_the_hint_of_a_refusal_looks_into_the_registry(engine: Engine, registrar: Registrar) -> None:
+    for id in ("CP-007", "GARAGE"):
+        await registrar.register(NewStation(id=id, generate=True), actor="test")
+    await registrar.remove("GARAGE", actor="test")
+    admission = RegistryAdmission()
+    admission.attach(engine, registrar.credentials)
+
+    hints = list[str]()
+    for claimed in ("CP-7", "GARAGE", "nobody"):
+        refusal = await admission(Knock(station=claimed))
+        assert isinstance(refusal, Refusal)
+        assert callable(refusal.hint)
+        hints.append(refusal.hint())
+    assert hints == [
+        "did you mean CP-007? If not, register it: stationkeeper station add CP-7",
+        "it was removed from the registry; to have it back, register it: stationkeeper station add GARAGE",
+        "register it: stationkeeper station add nobody",
+    ]
 
 
 def test_one_that_was_removed_is_not_taken_for_another() -> None:

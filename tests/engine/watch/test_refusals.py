@@ -97,12 +97,13 @@ def test_what_is_found_out_about_one_id_is_not_said_of_many() -> None:
     for n in range(BUDGET * 2):
         refusals.note(f"CP-{n}", reason="r", status=404, hint=lambda: "did you mean CP-007?", remote="", at=1)
         refusals.note(f"CP-{n}", reason="s", status=401, hint="give it a new password", remote="", at=1)
+        refusals.note(f"CP-{n}", reason="t", status=101, hint=f"it offers {n}", remote="", at=1)
 
     summed = {
         summary.event.reason: summary.event.hint for summary in refusals.minute(60.0) if not summary.event.claimed
     }
 
-    assert summed == {"r": "", "s": "give it a new password"}
+    assert summed == {"r": "", "s": "give it a new password", "t": ""}
 
 
 def test_a_hint_that_cannot_be_found_leaves_the_refusal_without_one(caplog: pytest.LogCaptureFixture) -> None:
