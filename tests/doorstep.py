@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -89,7 +89,7 @@ class Doorstep:
 
 
 @asynccontextmanager
-async def doorstep(transport: Transport, admit: Admit, **options: Any) -> AsyncIterator[Doorstep]:
+async def doorstep(transport: Transport, admit: Admit, **options: Any) -> AsyncGenerator[Doorstep]:
     """Serve while the block lasts."""
     log = MemoryLog()
     responder = Responder(now=SystemClock().wall)

@@ -6,7 +6,7 @@ Each speaks over a socket of each transport, to the registry that the daemon has
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -29,9 +29,9 @@ def transport(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def station(id: str = "CP-1", **more: Any) -> NewStation:
+def station(id: str = "CP-1", *, security: str = "none", **more: Any) -> NewStation:
     """Return the registration of a station that shows no credentials, unless *more* says so."""
-    return NewStation(id=id, **{"security": "none", **more})
+    return NewStation(id=id, security=security, **more)
 
 
 def basic(id: str, password: bytes) -> str:
@@ -61,7 +61,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(transport: Transport, *stations: NewStation, **options: Any) -> AsyncIterator[Gateway]:
+async def gateway(transport: Transport, *stations: NewStation, **options: Any) -> AsyncGenerator[Gateway]:
     admission = RegistryAdmission()
     async with doorstep(transport, admission, **options) as at:
         registrar = Registrar(at.engine)

@@ -126,7 +126,7 @@ class Reception:
         received = self.received
         received += data
         end = end_of_head(received)
-        if end is None and len(received) <= MAX_HEAD and received[:1] != b"\r":
+        if end is None and len(received) <= MAX_HEAD and not received.startswith(b"\r"):
             return None
         if (refused := misplaced(received)) is not None:
             raise refused
