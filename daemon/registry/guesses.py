@@ -14,7 +14,8 @@ FIRST: Final = 0.25
 """Seconds that the first wrong answer costs; each further one costs twice as much."""
 LONGEST: Final = 2.5
 """Seconds that it comes to. One that is under way and the next both fit into half of a handshake's 10 s, so that the
-right station still gets its turn: a guesser is left with 34 560 tries a day, of at least 2^64 for 16 characters."""
+right station still gets its turn. A guesser is left with 34 560 tries a day: enough for a list of popular passwords,
+and nothing against 16 characters that were drawn."""
 FORGOTTEN: Final = 600.0
 """Seconds of quiet after which somebody is no guesser any more."""
 KEPT: Final = 10_000

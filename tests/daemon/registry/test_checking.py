@@ -155,6 +155,23 @@ async def test_those_beyond_a_few_are_told_to_come_later_and_nobody_waits_longer
     assert all(answer.too_often is None or answer.too_often >= 1 for answer in answers)
 
 
+async def test_all_but_a_few_guesses_of_a_burst_are_refused_at_once(
+    stretched: list[float], kept: Credentials, autojump_clock: MockClock
+) -> None:
+    checking, moments = Checking(kept), list[float]()
+
+    async def one(number: int) -> None:
+        await guess(checking, 1, number)
+        moments.append(trio.current_time())
+
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(one, number)
+
+    assert moments.count(begun) >= 50 - 1 - module._WAITING_FOR_ONE
+
+
 async def test_a_guesser_who_hangs_up_is_counted_all_the_same(
     stretched: list[float], kept: Credentials, autojump_clock: MockClock
 ) -> None:
