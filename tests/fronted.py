@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import trio
 import trio.testing
+import trustme
 from attrs import field, frozen
 from raw_station import RawStation, dial_tcp, frame, request
 
@@ -43,6 +46,8 @@ class Front:
 
     engine: Engine
     log: MemoryLog
+    tls: ssl.SSLContext | None = None
+    """What a peer needs to speak TLS to it, if it does."""
 
     @property
     def url(self) -> str:
@@ -81,30 +86,48 @@ async def echo(connection: Connection, text: str) -> None:
 
 @asynccontextmanager
 async def fronted(
-    transport: str, *, bounds: Bounds | None = None, virtual: bool = False, patience: float = PATIENCE, **settings: Any
+    transport: str,
+    *,
+    bounds: Bounds | None = None,
+    virtual: bool = False,
+    patience: float = PATIENCE,
+    secure: bool = False,
+    **settings: Any,
 ) -> AsyncIterator[Front]:
     """Serve a transport, by name, with an echo, while the block lasts, and for *patience* seconds at most.
 
-    *virtual*: under virtual time.
+    *virtual*: under virtual time. *secure*: with TLS.
     """
+    server, client = contexts() if secure else (None, None)
     stations = TRANSPORTS[transport](
-        "127.0.0.1:0", admit=AnyStation(), on_message=echo, bounds=bounds or Bounds(sweep=0.05), **settings
+        "127.0.0.1:0", admit=AnyStation(), on_message=echo, tls=server, bounds=bounds or Bounds(sweep=0.05), **settings
     )
     log = MemoryLog()
     clock = VirtualClock() if virtual else None
     with trio.fail_after(patience):
         async with open_engine(log, transports=[stations], settings=UNWATCHED, clock=clock, inline=virtual) as engine:
-            yield Front(engine, log)
+            yield Front(engine, log, client)
 
 
 async def serves_well(front: Front) -> None:
     """See that a good station still gets in, is answered, and leaves: one that was not here before."""
     async with trio.open_nursery() as nursery:
-        good = await RawStation.open(f"{front.url}/good-{len(front.connections())}", nursery)
+        good = await RawStation.open(f"{front.url}/good-{len(front.connections())}", nursery, tls=front.tls)
         await good.send("hello")
         assert await good.receive() == "hello"
         await good.close()
         nursery.cancel_scope.cancel()
+
+
+@cache
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return a server's and a client's context that trust each other."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
 
 
 class Complaints(logging.Handler):
