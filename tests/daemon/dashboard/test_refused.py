@@ -6,6 +6,7 @@ import pytest
 import trio
 from office import Office, open_office
 
+from stationkeeper.daemon.dashboard.dashboard import Dashboard
 from stationkeeper.daemon.http.paths import encoded
 from stationkeeper.engine.events import HandshakeRefused, StationRegistered
 from stationkeeper.projections import conflicts
@@ -77,7 +78,7 @@ async def test_what_a_stranger_claims_is_text_and_nothing_else() -> None:
     assert "<i>x" not in said
 
 
-@pytest.mark.parametrize("path", ["/live/refused", "/live/stations/CP-7", "/live/stations/CP-8"])
+@pytest.mark.parametrize("path", ["/live/refused", "/live/stations/CP-7"])
 async def test_the_pages_are_live(path: str) -> None:
     parts: list[bytes] = []
     begun = trio.Event()
@@ -89,15 +90,26 @@ async def test_the_pages_are_live(path: str) -> None:
         return len(parts) == 2
 
     async with open_office() as office, trio.open_nursery() as nursery:
-        await office.engine.record(StationRegistered(), subject="CP-8")
         await turn_away(office, "CP-7")
         nursery.start_soon(office.ask.stream, path, take)
         await begun.wait()
         await turn_away(office, "CP-7", reason="wrong_path")
-        await turn_away(office, "CP-8", reason="wrong_path")
 
     assert b"another path" not in parts[0]
     assert b"another path" in parts[1]
+
+
+async def test_the_page_of_a_registered_station_is_rendered_anew_when_it_is_turned_away() -> None:
+    async with open_office() as office:
+        await office.engine.record(StationRegistered(), subject="CP-8")
+        pages = Dashboard(office.engine)
+        before = pages.station_parts("CP-8")["main"].key
+        await turn_away(office, "CP-9")
+        other = pages.station_parts("CP-8")["main"].key
+        await turn_away(office, "CP-8", reason="wrong_path")
+        after = pages.station_parts("CP-8")["main"].key
+
+    assert before == other != after
 
 
 async def fight(office: Office) -> None:
