@@ -12,6 +12,8 @@ from attrs import define, field
 from ...engine.stations import Connection, Door
 from ..admission import AtOnce, Knock, Refusal, Welcome
 from ..bounds import Suspects
+from ..gate.gate import Gate
+from ..gate.lobby import Lobby
 from ..handshake.reception import Manners
 from ..sockets.tls import Tls
 from .reactor import Reactor
@@ -55,6 +57,8 @@ class House:
     tls: Tls | None
     suspects: Suspects
     on_message: OnMessage | None
+    gate: Gate
+    lobby: Lobby
     handshake_timeout: float
     at_once: Callable[[Knock], Welcome | Refusal | None] | None = field(init=False)
     """How whoever decides can be asked without a task."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import trio
@@ -17,9 +18,11 @@ from attrs import evolve
 from ...engine.stations import Door
 from ..admission import Admit
 from ..bounds import Bounds, Suspects
+from ..gate.gate import Gate
+from ..gate.lobby import Lobby
 from ..handshake.proxy import networks
 from ..handshake.reception import Manners
-from ..sockets.listening import listen, parse_address, shown
+from ..sockets.listening import accept_from, listen, parse_address, shown
 from ..sockets.tls import Tls
 from .house import House, OnMessage
 from .visit import Visit
@@ -42,6 +45,7 @@ class DenseStations:
         max_message: bytes of a message. OCPP messages rarely reach a tenth of the default.
         handshake_timeout: seconds from accept to 101.
         max_handshakes: handshakes under way at once. Those beyond wait in the kernel's queue.
+        handshake_rate: stations let in a second; None: as many as we can bear. More are told when to come again.
         public_url: where stations dial in, if that is not where this listens (a proxy, a port mapping).
         origins: web pages that may connect, as `https://example.com`. Stations send no `Origin`, browsers always do.
         trusted_proxies: addresses and networks of proxies in front, as `10.0.0.0/8`. They must send a PROXY header of
@@ -61,6 +65,7 @@ class DenseStations:
         max_message: int = 64 * 1024,
         handshake_timeout: float = 10.0,
         max_handshakes: int = 1024,
+        handshake_rate: float | None = None,
         public_url: str | None = None,
         origins: Iterable[str] = (),
         trusted_proxies: Iterable[str] = (),
@@ -79,9 +84,10 @@ class DenseStations:
             tls=tls,
             suspects=Suspects(evolve(bounds or Bounds(), message=max_message)),
             on_message=on_message,
+            gate=Gate(handshake_rate=handshake_rate),
+            lobby=Lobby(places=max_handshakes, timeout=handshake_timeout),
             handshake_timeout=handshake_timeout,
         )
-        self._max_handshakes = max_handshakes
         self._public_url = public_url
         self._listeners: list[socket.socket] = []
         self._stopping = trio.Event()
@@ -106,9 +112,7 @@ class DenseStations:
                 nursery.start_soon(house.reactor.run)
                 nursery.start_soon(house.look_around)
                 nursery.start_soon(house.suspects.sweep)
-                for listener in self._listeners:
-                    house.reactor.watch(listener.fileno(), _Listener(house, listener))
-                await self._stopping.wait()
+                await self._accept()
                 self._close_listeners()
                 await house.empty()
                 house.nursery.cancel_scope.cancel()
@@ -117,6 +121,29 @@ class DenseStations:
             self._close_listeners()
             house.close()
 
+    async def _accept(self) -> None:
+        """Accept those who knock until told to stop."""
+        house = self._house
+
+        def welcome(sock: socket.socket, remote: str) -> None:
+            house.lobby.accepted()
+            house.entered()
+            Visit(house, sock, remote).begin()
+
+        accept = partial(
+            accept_from,
+            welcome=welcome,
+            gate=house.gate,
+            room=house.lobby.room,
+            kept_waiting=house.door.kept_waiting,
+            at_once=_AT_ONCE,
+        )
+        async with trio.open_nursery() as loops:
+            for listener in self._listeners:
+                loops.start_soon(accept, listener)
+            await self._stopping.wait()
+            loops.cancel_scope.cancel()
+
     def stop_accepting(self) -> None:
         self._stopping.set()
         if not self._serving:
@@ -124,31 +151,5 @@ class DenseStations:
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
-            self._house.reactor.forget(listener.fileno())
             listener.close()
         self._listeners = []
-
-
-class _Listener:
-    """Accepts those who knock."""
-
-    def __init__(self, house: House, listener: socket.socket) -> None:
-        self._house = house
-        self._listener = listener
-
-    def ready(self, events: int) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                sock, place = self._listener.accept()
-            except BlockingIOError:
-                return
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._house.entered()
-            Visit(self._house, sock, str(place[0])).begin()
-
-    def close(self) -> None:
-        """Whoever listens closes the listener."""
-
-    def failed(self) -> None:
-        """Go on: the next one may be all right."""

@@ -16,7 +16,7 @@ import trio
 from ...engine.errors import LogUnavailable
 from ...engine.stations import Connection, Ending, NotAdmitted
 from ..admission import Knock, Refusal, Welcome
-from ..handshake.answers import Refused, refuse_fragment, refuse_tls, retry_after
+from ..handshake.answers import Refused, crowded, refuse_fragment, refuse_tls, retry_after
 from ..handshake.proxy import HealthCheck
 from ..handshake.reception import Guest, Reception, not_now
 from ..sockets.nonblocking import WOULD_BLOCK, peek
@@ -37,6 +37,7 @@ class Visit:
 
     __slots__ = (
         "_connection",
+        "_flights",
         "_guest",
         "_house",
         "_over",
@@ -45,6 +46,7 @@ class Visit:
         "_secured",
         "_sock",
         "_undecided",
+        "_waiting",
         "_watched",
         "began",
     )
@@ -55,6 +57,9 @@ class Visit:
         self._sock = sock
         self._reception = Reception(house.manners, remote)
         self._undecided = house.door.handshake()
+        self._waiting = house.lobby.enter(self.progress, self.make_room)
+        self._flights = 0
+        """How often something came of the peer's TLS handshake."""
         self._secured = house.tls is None
         self._watched = 0
         """The events that the reactor tells of."""
@@ -83,6 +88,16 @@ class Visit:
             return
         hint = "it could not be decided in time whether to let it in"
         self._turn_away(Refused(503, "handshake_timeout", hint, retry_after(5)))
+
+    def progress(self) -> int | None:
+        """Return how far the peer has come; None if it waits for us (`gate.places.Waiting`)."""
+        if self._reception.claimed or peek(self._sock):
+            return None
+        return len(self._reception.received) + self._flights
+
+    def make_room(self) -> None:
+        """It got nowhere while others waited for its place."""
+        self._turn_away(crowded())
 
     def close(self) -> None:
         """Close the socket without a word: the transport is at its end."""
@@ -127,6 +142,7 @@ class Visit:
                     self._sock.recv(1, socket.MSG_PEEK)
                 context = context_of(self._house.tls)
                 self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+            self._flights += bool(peek(self._sock))
             self._sock.do_handshake()
         except ssl.SSLWantReadError:
             self._watch(READ)
@@ -170,7 +186,14 @@ class Visit:
         return data
 
     def _ask(self, knock: Knock) -> None:
-        """Ask whoever decides: in a task, if that takes waiting."""
+        """Ask whoever decides: in a task, if that takes waiting.
+
+        Raises:
+            Refused: nobody is asked.
+        """
+        refused = self._house.gate.may_try(self._reception.remote, knock.station, trio.current_time())
+        if refused is not None:
+            raise refused
         # What comes from now on waits in the socket.
         self._house.reactor.forget(self._sock.fileno())
         self._watched = 0
@@ -204,6 +227,9 @@ class Visit:
         busy = self._house.door.busy(guest.arrival.station)
         if busy is not None:
             raise not_now(busy)
+        refused = self._house.gate.may_enter(guest.arrival.station, trio.current_time())
+        if refused is not None:
+            raise refused
         if peek(self._sock) == b"":
             self._went_away()
             return
@@ -224,12 +250,12 @@ class Visit:
         Raises:
             Refused: it cannot come in now.
         """
+        if self._over:
+            return
         connection, guest, peer = self._connection, self._guest, self._peer
         assert connection is not None
         assert guest is not None
         assert peer is not None
-        if self._over:
-            return
         if isinstance(error, NotAdmitted):
             raise not_now(error.busy)
         if error is not None:
@@ -270,6 +296,7 @@ class Visit:
 
     def _tell(self, refused: Refused) -> None:
         reception = self._reception
+        self._house.gate.refused(reception.remote, refused.status, trio.current_time())
         self._house.door.refused(
             reception.claimed,
             reason=refused.reason,
@@ -283,6 +310,7 @@ class Visit:
         self._over = True
         self._connection = self._peer = None
         self._house.visitors.pop(self, None)
+        self._house.lobby.leave(self._waiting)
         self._undecided.decided()
 
     # -----------------------------------------------------------------------------------------------------------------

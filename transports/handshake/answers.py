@@ -19,6 +19,7 @@ _TLS_HINTS: Final = {
     "UNSUPPORTED_PROTOCOL": "the peer offers only TLS versions that are too old",
     "NO_SHARED_CIPHER": "the peer offers no cipher that fits our certificate",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the station sent no client certificate",
+    "CERTIFICATE_VERIFY_FAILED": "the station's certificate is not from an authority that we trust",
     "TLSV1_ALERT_UNKNOWN_CA": "the station does not trust our certificate's authority",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the station does not accept our certificate",
 }
@@ -71,6 +72,12 @@ def response(status: int, headers: Sequence[tuple[str, str]] = ()) -> bytes:
     phrase = HTTPStatus(status).phrase if status in _STATUSES else ""
     lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "Content-Length: 0", "Connection: close", "", ""]).encode("latin-1")
+
+
+def crowded() -> Refused:
+    """Return the refusal for a peer that got nowhere while others waited for its place."""
+    hint = "it said nothing, or not all, while others waited to be let in; it should come again"
+    return Refused(503, "crowded", hint, retry_after(5))
 
 
 def challenge() -> tuple[tuple[str, str], ...]:

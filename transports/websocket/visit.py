@@ -15,7 +15,7 @@ from ...engine.stations import Door, Hint
 from ..admission import Knock, Refusal, Welcome
 from ..gate.gate import Gate
 from ..gate.lobby import Patience
-from ..handshake.answers import Refused, refuse_fragment, refuse_tls, retry_after
+from ..handshake.answers import Refused, crowded, refuse_fragment, refuse_tls, retry_after
 from ..handshake.proxy import HealthCheck
 from ..handshake.reception import Guest, Manners, Reception, not_now
 from ..sockets.tls import Tls, context_of
@@ -105,8 +105,7 @@ class Visit:
 
     def made_room(self) -> None:
         """It got nowhere while others waited for its place."""
-        hint = "it said nothing, or not all, while others waited to be let in; it should come again"
-        self.turn_away(Refused(503, "crowded", hint, retry_after(5)))
+        self.turn_away(crowded())
 
     def refused(self, status: int, reason: str, hint: Hint) -> None:
         """Tell the door that the peer was not let in."""
