@@ -15,6 +15,9 @@ Subprotocol: TypeAlias = Literal["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
 SUBPROTOCOLS: tuple[Subprotocol, ...] = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
 """What we speak. The station's order of preference decides, not ours (RFC 6455, 4.2.2)."""
 
+LAST_WORD = 0.5
+"""Seconds before the end of a handshake's time by which an answer that was held back must be on its way."""
+
 
 @frozen(kw_only=True)
 class Certificate:

@@ -15,7 +15,7 @@ import trio
 
 from ...engine.errors import LogUnavailable
 from ...engine.stations import Connection, Ending, NotAdmitted
-from ..admission import Knock, Refusal, Welcome
+from ..admission import LAST_WORD, Knock, Refusal, Welcome
 from ..handshake.answers import Refused, crowded, refuse_fragment, refuse_tls, retry_after
 from ..handshake.proxy import HealthCheck
 from ..handshake.reception import Guest, Reception, not_now
@@ -206,9 +206,14 @@ class Visit:
 
     async def _ask_patiently(self, knock: Knock, answer: Welcome | Refusal | None) -> None:
         try:
-            answer = answer or await self._house.manners.admit(knock)
-            if isinstance(answer, Refusal):
-                await trio.sleep(answer.delay)
+            with trio.move_on_at(self.began + self._house.handshake_timeout):
+                answer = answer or await self._house.manners.admit(knock)
+                if isinstance(answer, Refusal):
+                    # Not past the end of the handshake's time: that would be a 503, which holds up the grace.
+                    left = trio.current_effective_deadline() - trio.current_time() - LAST_WORD
+                    await trio.sleep(max(0.0, min(answer.delay, left)))
+            if answer is None:
+                return  # its time is over, and `late` tells it so
         except Exception:
             _LOG.exception("deciding about %r failed", knock.station)
             self._turn_away(Refused(500, "internal_error", "deciding about this station failed; see our log"))

@@ -12,7 +12,7 @@ from attrs import frozen
 from trio_websocket import WebSocketRequest, wrap_server_stream
 
 from ...engine.stations import Door, Hint
-from ..admission import Knock, Refusal, Welcome
+from ..admission import LAST_WORD, Knock, Refusal, Welcome
 from ..gate.gate import Gate
 from ..gate.lobby import Patience
 from ..handshake.answers import Refused, crowded, refuse_fragment, refuse_tls, retry_after
@@ -164,5 +164,7 @@ class Visit:
             _LOG.exception("deciding about %r failed", knock.station)
             raise Refused(500, "internal_error", "deciding about this station failed; see our log") from None
         if isinstance(answer, Refusal):
-            await trio.sleep(answer.delay)
+            # Not past the end of the handshake's time: that would be a 503, which holds up the grace.
+            left = trio.current_effective_deadline() - trio.current_time() - LAST_WORD
+            await trio.sleep(max(0.0, min(answer.delay, left)))
         return answer
