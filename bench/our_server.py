@@ -10,8 +10,10 @@ import argparse
 import cProfile
 import gc
 import os
+import signal
 import ssl
 import sys
+from types import FrameType
 from typing import Any
 
 import trio
@@ -55,6 +57,18 @@ def filled_holes() -> list[object]:
     return ballast
 
 
+def profile_until_told(file: str) -> None:
+    """Profile this thread, the event loop's, until SIGUSR1 comes; then write what was found."""
+    profile = cProfile.Profile()
+
+    def write(signum: int, frame: FrameType | None) -> None:
+        profile.disable()
+        profile.dump_stats(file)
+
+    signal.signal(signal.SIGUSR1, write)
+    profile.enable()
+
+
 def context(file: str | None) -> ssl.SSLContext | None:
     if file is None:
         return None
@@ -72,13 +86,10 @@ if __name__ == "__main__":
     options.add_argument("--tls", help="a file with certificate and key")
     options.add_argument("--proxied", action="store_true", help="behind a proxy that speaks the PROXY protocol")
     options.add_argument("--open", action="store_true", help="let in whoever is not registered, too")
-    options.add_argument("--profile", help="write a profile of the event loop's thread (pstats) to this file")
+    options.add_argument("--profile", help="until SIGUSR1, profile the event loop's thread; a file (pstats)")
     chosen = options.parse_args()
     if chosen.gc == "tuned":
         gc.set_threshold(*GC_THRESHOLDS)
-    profile = cProfile.Profile()
     if chosen.profile:
-        profile.enable()
+        profile_until_told(chosen.profile)
     trio.run(main, chosen)
-    if chosen.profile:
-        profile.dump_stats(chosen.profile)
