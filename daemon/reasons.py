@@ -54,7 +54,7 @@ REASONS: Final[dict[str, Reason]] = {
         "401",
         "its password is not the registered one, or came under another user name than its id",
         "Give it a new password, of 16 to 40 characters. An OCPP 1.6 key is set as hexadecimal digits; chargers send "
-        "it as bytes or as text, and both are taken.",
+        "it as bytes or as text, and both are taken. `--lenient username` forgives another user name.",
     ),
     "wrong_profile": Reason(
         "403",
@@ -70,7 +70,7 @@ REASONS: Final[dict[str, Reason]] = {
     "foreign_origin": Reason(
         "403",
         "it sent an Origin, as browsers do, that is not ours",
-        "A web page tried this. If a charger really sends an Origin, allow it that (`origin` in its allowances), or "
+        "A web page tried this. If a charger really sends an Origin, allow it that (`--lenient origin`), or "
         "name the origin in the configuration.",
     ),
     # --- what it speaks ---
@@ -78,13 +78,13 @@ REASONS: Final[dict[str, Reason]] = {
         "101, then close 1002",
         "it offers no version of OCPP that we speak",
         "Set it to OCPP 1.6J, 2.0.1 or 2.1. If it offers nothing at all, register the version that it speaks "
-        "(`--protocol`); if it offers a name of its own, allow it that as well (`subprotocol`).",
+        "(`--protocol`); if it offers a name of its own, allow it that as well (`--lenient subprotocol`).",
     ),
     "not_websocket": Reason(
         "426",
         "it did not ask for a WebSocket",
         "A browser or a health check does this. A proxy in front must pass `Upgrade` and `Connection`. A charger that "
-        "leaves out `Connection: Upgrade` can be allowed that (`upgrade`).",
+        "leaves out `Connection: Upgrade` can be allowed that (`--lenient upgrade`).",
     ),
     "websocket_version": Reason(
         "426", "it speaks an old draft of WebSocket", "Update its firmware: RFC 6455 is version 13."
@@ -93,7 +93,7 @@ REASONS: Final[dict[str, Reason]] = {
     "malformed_request": Reason(
         "400",
         "its request is no proper HTTP",
-        "Read the hint. If it is a charger, its vendor should; if a proxy stands before us, look at what that adds.",
+        "Read the hint. If it is a charger, tell its vendor; if a proxy stands before us, look at what that adds.",
     ),
     "incomplete_request": Reason(
         "400", "it went away in the middle of its request", "A port scan, or a network that breaks: look at its signal."

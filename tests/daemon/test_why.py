@@ -46,6 +46,7 @@ def a_bad_day() -> History:
 
 
 def test_it_tells_what_happened_what_it_meant_and_who_was_told() -> None:
+    """mobilityhouse#357, ev-server#4229: which station went, and closed by whom, for which reason?"""
     why = explain(logged(list(a_bad_day())), "CP-7")
 
     assert why.answer == (

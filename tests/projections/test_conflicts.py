@@ -80,7 +80,7 @@ def test_two_devices_that_push_each_other_out_are_found_at_the_third_takeover(
 def test_a_device_that_comes_back_and_takes_over_from_its_zombie_is_no_conflict(
     outages: list[tuple[Micros, Micros]],
 ) -> None:
-    """ocpp-go#314, citrineos#190: it lost its network and comes back, however often and for however short a time."""
+    """ocpp-go#314, citrineos#190, citrineos-core#583: it lost its network and comes back, however often and soon."""
     day = Day()
     at, connection = START, day.dials_in("CP-7", START)
     for spoke, silent in outages:
