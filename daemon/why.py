@@ -109,8 +109,11 @@ class Why:
     """Two devices that use its identity."""
 
 
-def explain(log: Log, station: str, *, until: int | None = None, most: int = MOMENTS) -> Why:
+def explain(log: Log, station: str, *, until: int | None = None, most: int = MOMENTS, now: Micros | None = None) -> Why:
     """Explain a station's state as of a position, or of the end of the log, by its newest *most* moments.
+
+    Args:
+        now: by which a conflict may be over; the time of the newest event, if it is not given.
 
     Raises:
         NotFound: the log knows no such station, and nobody of its id was turned away of late.
@@ -124,7 +127,8 @@ def explain(log: Log, station: str, *, until: int | None = None, most: int = MOM
     if shown is None and not refused:
         raise NotFound(f"there is no station {station!r} as of position {until}")
     newest = next(iter(log.read(until - 1, until=until)), None) if until else None
-    conflict = None if newest is None else story.fold.state(conflicts).of(station, newest.at)
+    moment = now if now is not None or newest is None else newest.at
+    conflict = None if moment is None else story.fold.state(conflicts).of(station, moment)
     for moment in story.moments:
         for message in moment.messages:
             _add_failures(message, log)

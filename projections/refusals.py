@@ -1,8 +1,8 @@
 """Refusals: who was turned away of late, how often and why. What people look at who ask why a station does not connect.
 
 A row is a claimed id and a reason; events that speak of the same make one row, as long as no more than `LATE` passes
-between them. At most `MOST` rows are kept of ids that nobody registered, and as many of all others, the newest ones:
-strangers who try one name after the other push out each other, and no station that is known.
+between them. At most `MOST` rows are kept of those who had to be registered to be turned away so, and as many of all
+others, the newest ones: strangers who try one name after the other push out each other, and no station that is known.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ LATE: Final[Micros] = 7 * 24 * 3600 * 1_000_000
 """Microseconds: a station that is turned away now was turned away lately."""
 MOST: Final = 1000
 """Rows of either sort: more than people read, and less than a megabyte."""
-STRANGER: Final = "unknown_station"
-"""The reason whose ids anybody can make up."""
+REGISTERED: Final = frozenset(
+    {"no_credentials", "wrong_credentials", "wrong_profile", "wrong_certificate", "no_subprotocol"}
+)
+"""The reasons for which nobody is turned away whose id is not registered; for all others anybody can make ids up."""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -47,10 +49,10 @@ class Refusals:
     def __init__(self) -> None:
         # Of both, what was noted last stands last.
         self._strangers: dict[tuple[str, str], Row] = {}
-        self._others: dict[tuple[str, str], Row] = {}
+        self._known: dict[tuple[str, str], Row] = {}
 
     def __len__(self) -> int:
-        return len(self._strangers) + len(self._others)
+        return len(self._strangers) + len(self._known)
 
     def __repr__(self) -> str:
         return f"<{len(self)} rows of refusals>"
@@ -66,7 +68,7 @@ class Refusals:
 
     def note(self, event: HandshakeRefused) -> Row:
         """Add a refusal, or the sum of some, to its row; return the row."""
-        kept, key = self._strangers if event.reason == STRANGER else self._others, (event.claimed, event.reason)
+        kept, key = self._known if event.reason in REGISTERED else self._strangers, (event.claimed, event.reason)
         before = kept.pop(key, None)
         if before is not None and event.first_at - before.last > LATE:
             before = None
@@ -103,7 +105,7 @@ class Refusals:
         return refusals
 
     def _both(self) -> tuple[dict[tuple[str, str], Row], dict[tuple[str, str], Row]]:
-        return self._strangers, self._others
+        return self._strangers, self._known
 
 
 def _newest_first(rows: Iterable[Row]) -> list[Row]:

@@ -28,10 +28,12 @@ def reasons(engine: Engine) -> APIRouter:
         """What happened to it, what that meant, the messages it made, each attempt at these with its answer, and how
         often it was turned away of late. It need not be registered, nor ever have been let in."""
 
+        now = engine.now() if at is None else None
+
         def read() -> dict[str, object]:
             with engine.reader() as log:
                 until = None if at is None else position_of(log, at)
-                return as_json(explain(log, id, until=until, most=last))
+                return as_json(explain(log, id, until=until, most=last, now=now))
 
         return json_answer(await trio.to_thread.run_sync(read, limiter=REPLAYS))
 

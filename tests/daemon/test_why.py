@@ -20,6 +20,7 @@ from stationkeeper.engine.log import Attempted
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.log.sqlite import SqliteLog
 from stationkeeper.projections import outbox, presence
+from stationkeeper.projections.conflicts import QUIET
 
 
 def logged(events: list[Recorded], log: MemoryLog | SqliteLog | None = None) -> MemoryLog | SqliteLog:
@@ -255,6 +256,7 @@ def test_two_devices_with_one_identity_are_told_of() -> None:
     assert "Two devices use its identity: they took it over from each other 4 times since" in why.answer
     assert as_json(why)["conflict"]["takeovers"] == 4
     assert explain(logged(list(history)), "CP-7", until=3).conflict is None
+    assert explain(logged(list(history)), "CP-7", now=why.conflict.last + QUIET + 1).conflict is None
 
 
 def test_an_id_that_is_called_like_a_reason_is_not_taken_for_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from histories import SECOND, START, record
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,8 +76,9 @@ def test_what_was_long_ago_is_counted_no_more() -> None:
     assert state_of(refused("CP-7", START)).rows(since=START + 1) == []
 
 
-def test_a_flood_of_names_pushes_out_no_station_that_is_known() -> None:
-    flood = [refused(f"x{n}", START + n) for n in range(3 * MOST)]
+@pytest.mark.parametrize("reason", ["unknown_station", "too_often", "overloaded"])
+def test_a_flood_of_names_pushes_out_no_station_that_is_known(reason: str) -> None:
+    flood = [refused(f"x{n}", START + n, reason=reason) for n in range(3 * MOST)]
     state = state_of(refused("CP-7", START, reason="wrong_credentials"), *flood)
 
     assert len(state) == MOST + 1
