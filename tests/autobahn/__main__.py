@@ -27,7 +27,7 @@ COLUMNS = ("OK", "NON-STRICT", "INFORMATIONAL", "BINARY", "failed")
 
 
 def table(title: str, verdicts: Mapping[str, Verdict]) -> str:
-    """Return how many cases of each group came out how, and those that were not simply passed."""
+    """Return how many cases of each group came out how, and those about which there is something to say."""
     groups: dict[str, Counter[str]] = {}
     for case in sorted(verdicts, key=by_number):
         outcome = verdicts[case].outcome
@@ -43,7 +43,7 @@ def table(title: str, verdicts: Mapping[str, Verdict]) -> str:
     ]
     lines.insert(1, "-" * len(lines[0]))
     for case in sorted(verdicts, key=by_number):
-        if verdicts[case].outcome != "OK":
+        if verdicts[case].outcome not in {"OK", "BINARY"}:
             lines.append(f"    {case:<8} {verdicts[case]}")
     return "\n".join(lines)
 

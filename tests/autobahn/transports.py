@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import Any
 
 from attrs import frozen
+from fronted import contexts, echo
 
-from stationkeeper.engine.stations import Connection, StationTransport
+from stationkeeper.engine.stations import StationTransport
 from stationkeeper.transports import DenseStations, Knock, Refusal, WebSocketStations, Welcome
 
 MESSAGE = 16 * 1024 * 1024
 """Bytes that a message may have here: the suite's largest. What is longer than allowed is tried by our own tests."""
-
-
-async def echo(connection: Connection, text: str) -> None:
-    await connection.send(text)
 
 
 class Visitors:
@@ -38,12 +34,13 @@ class Transport:
     name: str
     make: Callable[[], StationTransport]
     deflates: bool
-    """Whether it negotiates permessage-deflate."""
+    """Whether it is tried with the cases about compression, too, which take long."""
 
 
-def _transport(name: str, made_by: Any) -> Transport:
+def _transport(name: str, made_by: Any) -> Iterator[Transport]:
     make = partial(made_by, "127.0.0.1:0", admit=Visitors(), on_message=echo, max_message=MESSAGE)
-    return Transport(name, make, "compression" in inspect.signature(made_by).parameters)
+    yield Transport(name, make, deflates=True)
+    yield Transport(f"{name}-tls", lambda: make(tls=contexts()[0]), deflates=False)
 
 
-TRANSPORTS = (_transport("trio-websocket", WebSocketStations), _transport("dense", DenseStations))
+TRANSPORTS = (*_transport("trio-websocket", WebSocketStations), *_transport("dense", DenseStations))

@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from subprocess import STDOUT
 from typing import Final
 
 import trio
@@ -96,14 +97,14 @@ async def _run(client: Path, transport: Transport, cases: Sequence[str], log: Pa
         }
         file = report / "fuzzingclient.json"
         file.write_text(json.dumps(specification, indent=4))
-        said = await trio.run_process(
-            [client, "--mode", "fuzzingclient", "--spec", file],
-            env=environment(),
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-        )
-        (report / "said.txt").write_bytes(said.stdout + said.stderr)
+        with (report / "said.txt").open("wb") as said:
+            await trio.run_process(
+                [client, "--mode", "fuzzingclient", "--spec", file],
+                env=environment(),
+                stdout=said,
+                stderr=STDOUT,
+                check=False,
+            )
     return trio.current_time() - began
 
 
