@@ -24,10 +24,10 @@ from ..engine.run import open_engine
 from ..projections import conflicts, outbox, presence, refusals, registry, settling, webhooks
 from ..transports.responder import Responder
 from ..transports.webhooks.sender import WebhookSender
-from ..transports.websocket.stations import WebSocketStations
 from . import systemd
 from .app import create_app
 from .configuration.config import Config
+from .doors import open_doors
 from .http.asgi import HttpServer, serve_http
 from .http.front import Front
 from .http.tokens import Tokens, check_exposure, is_loopback
@@ -91,20 +91,8 @@ class Daemon:
         self._admission = RegistryAdmission(
             open=options.open, rules=self._rules, patience=min(PATIENCE, stations.handshake_timeout / 2)
         )
-        self._transport = WebSocketStations(
-            str(stations.listen),
-            admit=self._admission,
-            on_message=Responder(now=SystemClock().wall).respond,
-            path=stations.path,
-            public_url=stations.public_url,
-            tls=self._tls,
-            max_message=stations.max_message,
-            compression=stations.compression,
-            handshake_timeout=stations.handshake_timeout,
-            max_handshakes=stations.max_handshakes,
-            origins=stations.origins,
-            trusted_proxies=stations.trusted_proxies if stations.proxy_protocol else (),
-            handshake_rate=stations.handshake_rate or None,
+        self._doors = open_doors(
+            stations, admit=self._admission, on_message=Responder(now=SystemClock().wall).respond, tls=self._tls
         )
         self._engine: Engine | None = None
         self._told_to_stop = trio.Event()
@@ -141,7 +129,7 @@ class Daemon:
         )
         async with open_engine(
             log_path(config.log.url),
-            transports=[self._transport, sender],
+            transports=[*self._doors, sender],
             projections=[presence, registry, webhooks, outbox, settling, conflicts, refusals],
             gateway=config.gateway.name,
             settings=config.engine_settings(),
@@ -205,7 +193,8 @@ class Daemon:
             _log.warning("ANY STATION IS LET IN WITHOUT CREDENTIALS (--open)", hint="for trials only")
         if config.stations.security == "none":
             _log.warning("stations show no credentials ([stations] security = none)", hint="for closed networks only")
-        if self._tls is None and not is_loopback(config.stations.listen.host):
+        plain = self._tls is None or config.stations.tls_listen is not None
+        if plain and not is_loopback(config.stations.listen.host):
             _log.warning("passwords of stations come unencrypted", hint="set tls_certificate, or end TLS in front")
         if not self._tokens.checked:
             missing = str(config.http.token_file)
@@ -259,5 +248,8 @@ def _rules(config: Config) -> Rules:
         security=stations.security,
         organization=stations.tls_client_organization,
         certificates=stations.tls_client_ca is not None or stations.proxy_protocol,
-        tls_in_front=stations.tls_certificate is None and (stations.public_url or "").startswith("wss://"),
+        # With the PROXY protocol it is the proxy that says how each of them came.
+        tls_in_front=stations.tls_certificate is None
+        and not stations.proxy_protocol
+        and (stations.public_url or "").startswith("wss://"),
     )

@@ -20,7 +20,7 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
 from ...engine.errors import WrongSetting
-from .config import LATER, LATER_VALUES, SECTIONS, Config, GatewaySection, StationsSection, WebhookSection
+from .config import LATER, SECTIONS, Config, GatewaySection, StationsSection, WebhookSection
 from .units import Address, Duration, parse_address, parse_duration, write_duration
 
 DEFAULT_FILE: Final = Path("stationkeeper.toml")
@@ -184,9 +184,6 @@ def _value(section: str, key: str, cls: type[Any], given: Given) -> Any:
     place = (
         f"{'[[webhook]]' if section == 'webhook' else f'[{section}]'} {key} = {_shown(given.value)} (in {given.source})"
     )
-    later = LATER_VALUES.get((section, key, str(given.value)))
-    if later is not None:
-        raise WrongSetting(f"{place}: {later}")
     try:
         value = _converter.structure(given.value, _type(cls, key))
     except (ValueError, TypeError, BaseValidationError) as error:

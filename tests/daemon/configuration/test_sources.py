@@ -137,16 +137,8 @@ def test_a_wrong_file_is_told_with_the_remedy(tmp_path: Path, text: str, told: s
     assert re.search(told, message), message
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ('[stations]\nrelay = "ws://csms/"', "does not relay"),
-        ('[stations]\ntls_listen = "127.0.0.1:9443"', "listens on one address"),
-        ('[stations]\ntransport = "dense"', "one transport"),
-    ],
-)
-def test_what_this_release_does_not_do_yet_is_refused_not_ignored(tmp_path: Path, text: str, told: str) -> None:
-    assert told in refusal(tmp_path, text)
+def test_what_this_release_does_not_do_yet_is_refused_not_ignored(tmp_path: Path) -> None:
+    assert "does not relay" in refusal(tmp_path, '[stations]\nrelay = "ws://csms/"')
 
 
 def test_a_drain_takes_less_than_the_shutdown_that_it_is_a_part_of(tmp_path: Path) -> None:
