@@ -16,7 +16,7 @@ from pathlib import Path
 from result import COLLECT, Result, table
 
 HERE = Path(__file__).parent
-PARTS = ("append", "fold", "replay", "verify", "deliver", "start", "density", "handshake", "ping")
+PARTS = ("append", "fold", "replay", "verify", "deliver", "start", "density", "handshake", "ping", "nearest")
 LONG = ("replay10m",)
 """Run only when they are named: they take many minutes, and gigabytes."""
 

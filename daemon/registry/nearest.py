@@ -30,7 +30,8 @@ _NUMBER: Final = re.compile(r"\d+")
 def meant(claimed: str, ids: Collection[str]) -> list[str]:
     """Return the registered ids, at most three, that someone may have meant; none if nothing is near, or too much is.
 
-    It is never *claimed* itself. This takes some 10 ms at 100 000 ids, and nothing is kept from call to call.
+    It is never *claimed* itself. This takes some 10 ms at 100 000 ids (`make bench ARGS=nearest`), and nothing is kept
+    from call to call.
     """
     forms = dict.fromkeys(form for form in _forms(claimed) if form in ids and form != claimed)
     return list(forms)[:_MOST] or _near(claimed, ids)
