@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import trio
 import trio.testing
@@ -48,6 +48,8 @@ class Front:
     log: MemoryLog
     tls: ssl.SSLContext | None = None
     """What a peer needs to speak TLS to it, if it does."""
+    first: bytes = b""
+    """What must stand before all that a peer says."""
 
     @property
     def url(self) -> str:
@@ -84,35 +86,48 @@ async def echo(connection: Connection, text: str) -> None:
     await connection.send(text)
 
 
+Way = Literal["plain", "tls", "proxied"]
+"""How a gateway is reached: behind a proxy, a header tells it of each peer's address."""
+PROXIED = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 1, 192, 0, 2, 2]) + b"\x12\x34\x23\x28"
+"""A PROXY header of version 2: from 192.0.2.1:4660 to 192.0.2.2:9000."""
+
+
 @asynccontextmanager
 async def fronted(
     transport: str,
     *,
+    way: Way = "plain",
     bounds: Bounds | None = None,
     virtual: bool = False,
     patience: float = PATIENCE,
-    secure: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Front]:
     """Serve a transport, by name, with an echo, while the block lasts, and for *patience* seconds at most.
 
-    *virtual*: under virtual time. *secure*: with TLS.
+    *virtual*: under virtual time.
     """
-    server, client = contexts() if secure else (None, None)
+    server, client = contexts() if way == "tls" else (None, None)
     stations = TRANSPORTS[transport](
-        "127.0.0.1:0", admit=AnyStation(), on_message=echo, tls=server, bounds=bounds or Bounds(sweep=0.05), **settings
+        "127.0.0.1:0",
+        admit=AnyStation(),
+        on_message=echo,
+        tls=server,
+        trusted_proxies=["127.0.0.1"] if way == "proxied" else [],
+        bounds=bounds or Bounds(sweep=0.05),
+        **settings,
     )
     log = MemoryLog()
     clock = VirtualClock() if virtual else None
     with trio.fail_after(patience):
         async with open_engine(log, transports=[stations], settings=UNWATCHED, clock=clock, inline=virtual) as engine:
-            yield Front(engine, log, client)
+            yield Front(engine, log, client, PROXIED if way == "proxied" else b"")
 
 
 async def serves_well(front: Front) -> None:
     """See that a good station still gets in, is answered, and leaves: one that was not here before."""
     async with trio.open_nursery() as nursery:
-        good = await RawStation.open(f"{front.url}/good-{len(front.connections())}", nursery, tls=front.tls)
+        url = f"{front.url}/good-{len(front.connections())}"
+        good = await RawStation.open(url, nursery, tls=front.tls, first=front.first)
         await good.send("hello")
         assert await good.receive() == "hello"
         await good.close()

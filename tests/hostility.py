@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import trio
 from attrs import evolve, frozen
-from fronted import Front, held, serves_well, take_frame, until
+from fronted import PROXIED, Front, held, serves_well, take_frame, until
 from raw_station import dial_tcp
 
 from stationkeeper.transports.bounds import Bounds
@@ -72,6 +72,29 @@ def draw_visit_over_tls(draw: Random, station: str) -> Visit:
     if draw.random() < 0.6:
         return evolve(draw_visit(draw, station), secure=True)
     return evolve(draw_visit(draw, station), head=spoiled(draw, hello(), 0.8), early=True)
+
+
+def draw_visit_by_proxy(draw: Random, station: str) -> Visit:
+    """Draw a visit to a gateway behind a proxy that may have gone mad."""
+    visit = draw_visit(draw, station)
+    told = PROXIED if draw.random() < 0.5 else draw.choice(_OTHER_PROXIES)
+    return evolve(visit, head=spoiled(draw, told, 0.3) + visit.head)
+
+
+_SIGNED: Final = PROXIED[:12]
+_OTHER_PROXIES: Final = (
+    b"",
+    _SIGNED + b"\x20\0\0\0",  # the proxy speaks for itself
+    _SIGNED + b"\x21\x21\0\x24" + bytes(36),  # IPv6
+    _SIGNED + b"\x21\x31\0\xd8" + bytes(216),  # a UNIX socket
+    _SIGNED + b"\x21\0\0\x05hello",  # unspecified, with something behind
+    _SIGNED + b"\x21\x11\0\x13" + bytes(12) + b"\x04\0\x04noop",
+    _SIGNED + b"\x21\x11\0\x02\0\0",
+    _SIGNED + b"\x21\x11\xff\xff" + bytes(3000),
+    _SIGNED + b"\x31\xf9\0\0",
+    b"PROXY TCP4 192.0.2.1 192.0.2.2 4660 9000\r\n",
+)
+"""What proxies send, or might."""
 
 
 @cache

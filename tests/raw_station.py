@@ -108,8 +108,9 @@ class RawStation:
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
         deflate: bool = False,
+        first: bytes = b"",
     ) -> RawStation:
-        """Dial in; with *deflate*, offer to compress.
+        """Dial in; with *deflate*, offer to compress. *first*: bytes that a proxy would send before anything else.
 
         Raises:
             Rejected: the server answered with something else than 101.
@@ -128,6 +129,7 @@ class RawStation:
             extra_headers=list(headers),
         )
         try:
+            await tcp.send_all(first)
             await stream.send_all(station._protocol.send(opening))
             await station._answered()
         except BaseException:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from random import Random
+from typing import get_args
 
 import pytest
 import trio
 from effort import examples
-from fronted import PATIENCE, TRANSPORTS, Complaints, fronted
-from hostility import HANDSHAKE, MESSAGE, SHORT, Visit, draw_visit, draw_visit_over_tls, endure
+from fronted import PATIENCE, PROXIED, TRANSPORTS, Complaints, Way, fronted
+from hostility import HANDSHAKE, MESSAGE, SHORT, Visit, draw_visit, draw_visit_by_proxy, draw_visit_over_tls, endure
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from raw_station import request
@@ -23,17 +24,17 @@ ROUND = 100
 """Groups of peers that come to the same gateway."""
 
 
-def come(transport: str, groups: Iterable[Sequence[Visit]], *, secure: bool = False) -> int:
+def come(transport: str, groups: Iterable[Sequence[Visit]], way: Way) -> int:
     """Let peers come to one gateway, group by group, under virtual time; return how many were let in."""
 
     async def world() -> int:
         async with fronted(
             transport,
+            way=way,
             bounds=SHORT,
             max_message=MESSAGE,
             handshake_timeout=HANDSHAKE,
             virtual=True,
-            secure=secure,
             patience=PATIENCE * ROUND,
         ) as front:
             return sum([await endure(front, visits) for visits in groups])
@@ -44,48 +45,58 @@ def come(transport: str, groups: Iterable[Sequence[Visit]], *, secure: bool = Fa
     return let_in
 
 
-def draw_group(draw: Random, name: str = "CP", *, secure: bool = False) -> list[Visit]:
-    one = draw_visit_over_tls if secure else draw_visit
-    return [one(draw, f"{name}-{number}") for number in range(draw.randrange(1, 4))]
+DRAWN = {"plain": draw_visit, "tls": draw_visit_over_tls, "proxied": draw_visit_by_proxy}
+
+
+def draw_group(draw: Random, name: str, way: Way) -> list[Visit]:
+    return [DRAWN[way](draw, f"{name}-{number}") for number in range(draw.randrange(1, 4))]
 
 
 each_transport = pytest.mark.parametrize("transport", TRANSPORTS)
-with_tls_or_without = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+each_way = pytest.mark.parametrize("way", get_args(Way))
 
 
 @each_transport
-@with_tls_or_without
+@each_way
 @given(draw=st.randoms(use_true_random=False))
 @settings(max_examples=examples(40))
-def test_whatever_peers_say_the_gateway_lives(transport: str, secure: bool, draw: Random) -> None:
-    visits = draw_group(draw, secure=secure)
+def test_whatever_peers_say_the_gateway_lives(transport: str, way: Way, draw: Random) -> None:
+    visits = draw_group(draw, "CP", way)
     note(str(visits))
-    come(transport, [visits], secure=secure)
+    come(transport, [visits], way)
 
 
 @each_transport
-@with_tls_or_without
+@each_way
 @given(said=st.binary(max_size=200), early=st.booleans())
 @settings(max_examples=examples(20))
-def test_any_bytes_are_borne_before_and_after_the_101(transport: str, secure: bool, said: bytes, early: bool) -> None:
+def test_any_bytes_are_borne_before_and_after_the_101(transport: str, way: Way, said: bytes, early: bool) -> None:
+    good = request("/ocpp/CP-1")
     visits = [
         Visit(head=said, after=b"", early=early, pieces=(), leave="end"),
-        Visit(head=request("/ocpp/CP-1"), after=said, early=early, pieces=(), leave="close", secure=secure),
+        Visit(
+            head=PROXIED + good if way == "proxied" else good,
+            after=said,
+            early=early,
+            pieces=(),
+            leave="close",
+            secure=way == "tls",
+        ),
     ]
 
-    assert come(transport, [visits], secure=secure) == 1
+    assert come(transport, [visits], way) == 1
 
 
 @each_transport
-@with_tls_or_without
-def test_a_siege_leaves_nothing_behind(transport: str, secure: bool) -> None:
+@each_way
+def test_a_siege_leaves_nothing_behind(transport: str, way: Way) -> None:
     """The same peers without Hypothesis, thus more of them: SIEGE says how many groups, SEED where to begin."""
     groups, seed = int(os.environ.get("SIEGE", ROUND)), int(os.environ.get("SEED", "0"))
     for begin in range(seed, seed + groups, ROUND):
         numbers = range(begin, min(begin + ROUND, seed + groups))
-        drawn = [draw_group(Random(number), f"CP-{number}", secure=secure) for number in numbers]
+        drawn = [draw_group(Random(number), f"CP-{number}", way) for number in numbers]
         try:
-            let_in = come(transport, drawn, secure=secure)
+            let_in = come(transport, drawn, way)
         except BaseException as error:
             error.add_note(f"to repeat it: SEED={begin} SIEGE={len(drawn)}")
             raise
