@@ -29,7 +29,8 @@ class Lobby:
     def __init__(self, *, places: int, timeout: float) -> None:
         self._places = Places(places)
         self._timeout = timeout
-        self._moved = trio.Event()
+        self._moved: trio.Event | None = None
+        """Set at the next move; none while nobody waits for one, as most of the time."""
 
     def accepted(self) -> None:
         """A peer was accepted; its handshake will begin."""
@@ -60,6 +61,8 @@ class Lobby:
         """Wait until there is a place. Who gets nowhere has to make one (see `Places`); one that is merely slow, or
         that we have not decided about, has not."""
         while self._places.full:
+            if self._moved is None:
+                self._moved = trio.Event()
             moved = self._moved  # taken once: whoever leaves while our deadline comes must not be missed
             waiting = self._places.must_go(trio.current_time())
             if waiting is None:
@@ -71,5 +74,6 @@ class Lobby:
 
     def _tell(self) -> None:
         """Wake all who wait for room: there is one waiting for each listener."""
-        self._moved.set()
-        self._moved = trio.Event()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None

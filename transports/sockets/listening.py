@@ -19,6 +19,8 @@ _BACKLOG: Final = 4096
 """Connections that the kernel holds for us; it cuts this at net.core.somaxconn, 4096 by default."""
 _AT_ONCE: Final = 16
 """Accepts in a row before others get their turn; a storm of stations is one long row."""
+_STORM: Final = 4
+"""Accepted in a row, from which on it is worth a turn to learn how late our loop is."""
 _SEND_BUFFER: Final = 128 * 1024
 """Bytes that the kernel holds for a station that does not read; of itself it would take some megabytes. Accepted
 sockets inherit it (socket(7))."""
@@ -114,7 +116,10 @@ def _listener(family: int, place: tuple[object, ...]) -> socket.socket:
     try:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Of the listener, once: Linux hands both down to what it accepts.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        # Frames are small and written whole: there is nothing to gather (RFC 896).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(place)
@@ -165,8 +170,6 @@ class Acceptor:
                 self.short = True
                 return accepted
             sock.setblocking(False)
-            # Frames are small and written whole: there is nothing to gather (RFC 896).
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             accepted.append((sock, str(place[0])))
         if accepted:
             self.short = False
@@ -198,16 +201,18 @@ async def accept_from(
         while wait := gate.may_accept(trio.current_time()):
             kept_waiting()
             await _sleep(wait, gate)
-        for _ in range(at_once):
+        row = 0
+        while row < at_once:
             await room()
             accepted = acceptor.accept_now(1)
             if not accepted:
                 break
             welcome(*accepted[0])
+            row += 1
         if acceptor.short:
             kept_waiting()
             await trio.sleep(_PAUSE)
-        else:
+        elif row >= _STORM:
             await _sleep(0, gate)
 
 
