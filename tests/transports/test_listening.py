@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from raw_station import RawStation, dial_tcp
+from trio.testing import MockClock
 
 from stationkeeper.engine import open_engine
 from stationkeeper.engine.errors import WrongSetting
@@ -21,7 +22,8 @@ from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import StationTransport
 from stationkeeper.transports import AnyStation, WebSocketStations
 from stationkeeper.transports.gate.gate import Gate
-from stationkeeper.transports.sockets.listening import Address, accept_from, parse_address
+from stationkeeper.transports.gate.pressure import Ease
+from stationkeeper.transports.sockets.listening import Acceptor, Address, accept_from, parse_address
 
 
 def stations(listen: str = "127.0.0.1:0", public_url: str | None = None, path: str = "/ocpp") -> WebSocketStations:
@@ -151,3 +153,61 @@ async def test_peers_that_are_gone_before_they_are_accepted_disturb_nobody() -> 
     assert (listener.errors, accepted) == ([], ["127.0.0.1"])
     assert waited > 0.19  # out of files, twice
     assert len(kept) >= 2  # no grace lapses meanwhile
+
+
+async def test_while_our_loop_is_late_peers_wait_in_the_queue_but_never_for_long(autojump_clock: MockClock) -> None:
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.setblocking(False)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        peers = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for peer in peers:
+            peer.connect(listener.getsockname())
+        ease = Ease(relieved=-1.0)  # it is never well again
+        gate, times, kept = Gate(ease=ease), list[float](), list[float]()
+        gate.woke(1.0, trio.current_time())
+
+        def welcome(sock: socket.socket, remote: str) -> None:
+            sock.close()
+            times.append(trio.current_time())
+
+        accept = partial(
+            accept_from,
+            listener,
+            welcome,
+            gate=gate,
+            room=trio.lowlevel.checkpoint,
+            kept_waiting=lambda: kept.append(trio.current_time()),
+            at_once=1,
+        )
+        with trio.move_on_after(5):
+            await accept()
+
+    assert times == pytest.approx([1.0, 2.0, 3.0], abs=0.1)
+    assert len(kept) > 100
+
+
+async def test_accepting_now_takes_no_more_than_asked_and_says_when_it_is_short(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Troubled() as listener, ExitStack() as stack:
+        listener.errors = []
+        listener.setblocking(False)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        for _ in range(5):
+            stack.enter_context(socket.socket()).connect(listener.getsockname())
+        acceptor = Acceptor(listener)
+        first = acceptor.accept_now(2)
+        listener.errors = [errno.EMFILE]
+        none, short = acceptor.accept_now(2), acceptor.short
+        listener.errors = [errno.ENFILE]
+        acceptor.accept_now(2)
+        rest = acceptor.accept_now(9)
+        for sock, _ in first + rest:
+            sock.close()
+
+    assert [len(some) for some in (first, none, rest)] == [2, 0, 3]
+    assert {remote for _, remote in first + rest} == {"127.0.0.1"}
+    assert (short, acceptor.short) == (True, False)
+    assert len(caplog.records) == 1
