@@ -364,6 +364,18 @@ def test_answers_are_complete_http() -> None:
     assert response(499).startswith(b"HTTP/1.1 499 \r\n")
 
 
+@given(st.floats(0, 1e5), st.floats(0, 1))
+def test_who_is_told_to_come_again_is_never_told_too_soon_and_not_all_are_told_the_same(
+    seconds: float, chance: float
+) -> None:
+    ((name, value),) = retry_after(seconds, chance=lambda: chance)
+    ((_, exact),) = retry_after(seconds, stray=0.0, chance=lambda: chance)
+
+    assert name == "Retry-After"
+    assert max(1, seconds) <= int(exact) <= int(value) <= max(1, 2 * seconds + 1)
+    assert len({retry_after(30.0) for _ in range(100)}) > 10
+
+
 def test_a_failed_tls_handshake_is_explained() -> None:
     error = ssl.SSLError(1, "http request")
     error.reason = "HTTP_REQUEST"
