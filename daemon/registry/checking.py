@@ -13,6 +13,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
+from ...transports.admission import LAST_WORD
 from .credentials import Credentials, Crowded
 from .guesses import LONGEST, Guesses
 
@@ -69,10 +70,14 @@ class Checking:
         line = self._lines.setdefault(station, trio.Lock())
         ahead = line.statistics().tasks_waiting + line.locked()
         now = trio.current_time()
-        if ahead > _WAITING_FOR_ONE or self._guesses.wait(station, now, ahead=ahead) > self._patience:
+        patience = self._patience
+        if self._guesses.suspected(station, now):
+            # Who has guessed must not take so long over it that a 503 comes of it, which holds up the grace.
+            patience = min(patience, trio.current_effective_deadline() - now - LAST_WORD)
+        if ahead > _WAITING_FOR_ONE or self._guesses.wait(station, now, ahead=ahead) > patience:
             return self._too_often(station, now)
         try:
-            with trio.move_on_after(self._patience):
+            with trio.move_on_after(max(0.0, patience)):
                 async with line:
                     return await self._take_turn(station, credentials, presented)
         except Crowded:

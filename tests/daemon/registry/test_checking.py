@@ -179,11 +179,26 @@ async def test_a_guesser_who_hangs_up_is_counted_all_the_same(
     stretched.clear()
     for number in range(20):
         # He goes while the first of the two readings of it is under way.
-        with trio.move_on_after(checking._guesses.wait("CP-7", trio.current_time()) + STRETCH / 2):
-            await guess(checking, 1, number)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(guess, checking, 1, number)
+            await trio.sleep(checking._guesses.wait("CP-7", trio.current_time()) + STRETCH / 2)
+            nursery.cancel_scope.cancel()
 
     assert len(stretched) == 20
     assert stretched[-1] - stretched[0] > 10 * PATIENCE / 2
+
+
+async def test_a_guesser_who_knocks_late_in_his_time_has_an_answer_before_it_is_over(
+    stretched: list[float], kept: Credentials, autojump_clock: MockClock
+) -> None:
+    checking = Checking(kept)
+    for number in range(10):
+        await guess(checking, 1, number)
+    with trio.move_on_after(1) as scope:
+        answer = await check(checking, "CP-7", ["c"], b"one more")
+
+    assert not scope.cancelled_caught
+    assert answer.too_often
 
 
 async def test_a_guesser_gets_no_503_where_all_is_crowded(
