@@ -7,6 +7,7 @@ from typing import Final
 from ..transports import DenseStations, WebSocketStations
 from ..transports.admission import Admit
 from ..transports.dense.house import OnMessage
+from ..transports.gate.gate import Gate
 from .configuration.config import StationsSection
 from .configuration.units import Address
 from .tls import StationTls
@@ -25,6 +26,8 @@ def open_doors(
     The first one's address is the run's public URL, unless that is set.
     """
 
+    gate = Gate(handshake_rate=stations.handshake_rate or None)
+
     def door(listen: Address, tls: StationTls | None) -> DenseStations | WebSocketStations:
         return _TRANSPORTS[stations.transport](
             str(listen),
@@ -39,7 +42,7 @@ def open_doors(
             max_handshakes=stations.max_handshakes,
             origins=stations.origins,
             trusted_proxies=stations.trusted_proxies if stations.proxy_protocol else (),
-            handshake_rate=stations.handshake_rate or None,
+            gate=gate,
         )
 
     if stations.tls_listen is None:

@@ -28,6 +28,7 @@ from . import systemd
 from .app import create_app
 from .configuration.config import Config
 from .doors import open_doors
+from .files import allow_files
 from .http.asgi import HttpServer, serve_http
 from .http.front import Front
 from .http.tokens import Tokens, check_exposure, is_loopback
@@ -49,6 +50,9 @@ GC_THRESHOLDS: Final = (50_000, 50, 100)
 defaults walk every connection's objects again and again while a fleet dials in: with these, and what lives at the
 start frozen, a handshake costs 450-490 us of CPU instead of 840 (hardened trio-websocket, Basic credentials;
 `make bench` measures it anew)."""
+
+SPARE_FILES: Final = 1_000
+"""For the log and its readers, the API's clients, and webhooks under way."""
 
 HTTP_LAST_WORDS: Final = 1.0
 """Seconds for requests that are in flight when everything else has ended."""
@@ -108,6 +112,8 @@ class Daemon:
             WrongSetting: an address cannot be listened on.
         """
         gc.set_threshold(*GC_THRESHOLDS)
+        stations = self._config.stations
+        allow_files(stations.max_connections + stations.max_handshakes + SPARE_FILES)
         front = Front()
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:

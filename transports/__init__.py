@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .admission import Refusal as Refusal
     from .admission import Welcome as Welcome
     from .dense.stations import DenseStations as DenseStations
+    from .gate.gate import Gate as Gate
     from .memory import Closed as Closed
     from .memory import MemoryStation as MemoryStation
     from .memory import MemoryStations as MemoryStations
@@ -28,6 +29,7 @@ _HOMES = {
     "AnyStation": "admission",
     "Closed": "memory",
     "DenseStations": "dense.stations",
+    "Gate": "gate.gate",
     "Knock": "admission",
     "MemoryStation": "memory",
     "MemoryStations": "memory",

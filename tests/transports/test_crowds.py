@@ -23,6 +23,7 @@ from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import Connection
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.transports import AnyStation, DenseStations, WebSocketStations
+from stationkeeper.transports.gate.gate import Gate
 from stationkeeper.transports.handshake.proxy import SIGNATURE
 
 Transport = type[WebSocketStations] | type[DenseStations]
@@ -162,7 +163,10 @@ def test_over_the_rate_of_all_each_comes_in_at_its_turn(transport: Transport) ->
                 await trio.sleep(int(error.headers["retry-after"]))
 
     async def world() -> None:
-        async with fronted(transport, virtual=True, handshake_rate=10.0) as front, trio.open_nursery() as nursery:
+        async with (
+            fronted(transport, virtual=True, gate=Gate(handshake_rate=10.0)) as front,
+            trio.open_nursery() as nursery,
+        ):
             began = trio.current_time()
             async with trio.open_nursery() as coming:
                 for number in range(60):

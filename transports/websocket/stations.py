@@ -39,7 +39,7 @@ class WebSocketStations:
         max_message: bytes of a message. OCPP messages rarely reach a tenth of the default.
         handshake_timeout: seconds from accept to 101.
         max_handshakes: handshakes under way at once. Those beyond wait in the kernel's queue.
-        handshake_rate: stations let in a second; None: as many as we can bear. More are told when to come again.
+        gate: how fast peers are let in; several transports may share one. By default none is held up that behaves.
         public_url: where stations dial in, if that is not where this listens (a proxy, a port mapping).
         origins: web pages that may connect, as `https://example.com`. Stations send no `Origin`, browsers always do.
         trusted_proxies: addresses and networks of proxies in front, as `10.0.0.0/8`. They must send a PROXY header of
@@ -59,7 +59,7 @@ class WebSocketStations:
         max_message: int = 64 * 1024,
         handshake_timeout: float = 10.0,
         max_handshakes: int = 1024,
-        handshake_rate: float | None = None,
+        gate: Gate | None = None,
         public_url: str | None = None,
         origins: Iterable[str] = (),
         trusted_proxies: Iterable[str] = (),
@@ -68,7 +68,7 @@ class WebSocketStations:
     ) -> None:
         self._address = parse_address(listen)
         self._lobby = Lobby(places=max_handshakes, timeout=handshake_timeout)
-        self._gate = Gate(handshake_rate=handshake_rate)
+        self._gate = gate or Gate()
         self._etiquette = Etiquette(
             manners=Manners(
                 admit=admit,
