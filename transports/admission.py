@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
 
@@ -91,6 +91,7 @@ Admit: TypeAlias = Callable[[Knock], Awaitable[Welcome | Refusal]]
 """Decides who is let in. It compares credentials in constant time, and may wait, within the handshake's deadline."""
 
 
+@runtime_checkable
 class AtOnce(Protocol):
     """An `Admit` that can decide most cases without waiting."""
 
@@ -107,6 +108,9 @@ class AnyStation:
 
     protocol: Subprotocol | None = None
     """What a station speaks that offers no subprotocol."""
+
+    def at_once(self, knock: Knock) -> Welcome | Refusal | None:
+        return Welcome(station=knock.station, protocol=self.protocol)
 
     async def __call__(self, knock: Knock) -> Welcome | Refusal:
         return Welcome(station=knock.station, protocol=self.protocol)

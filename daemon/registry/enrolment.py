@@ -7,7 +7,7 @@ behind is a digest that nothing names, and `Registrar.sweep` forgets it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import trio
 from attrs import asdict, evolve, frozen
@@ -89,7 +89,8 @@ class Enrolment:
             credentials = before.credentials if after.security == "basic" else ()
             if password is not None:
                 credentials = (await self._new_credential(password), *self._outgoing(credentials, changes.overlap))
-            event = StationUpdated(**{**asdict(after, recurse=False), "credentials": credentials})
+            fields: dict[str, Any] = {**asdict(after, recurse=False), "credentials": credentials}
+            event = StationUpdated(**fields)
             position = await self._book.record(event, subject=id, actor=actor)
             await self._forget(before, named=event)
         return Credited(id=id, password=shown, position=position)
