@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -26,7 +26,7 @@ DRAIN = 20.0
 @asynccontextmanager
 async def gateway(
     log: MemoryLog, stations: MemoryStations, *, drain: float = DRAIN, shutdown_timeout: float = 30.0
-) -> AsyncIterator[Engine]:
+) -> AsyncGenerator[Engine]:
     settings = EngineSettings(liveness=LIVENESS, drain=drain, shutdown_timeout=shutdown_timeout)
     async with open_engine(
         log, transports=[stations], projections=[presence], settings=settings, clock=VirtualClock(), inline=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from struct import pack
@@ -63,7 +63,7 @@ async def echo(connection: Connection, text: str) -> None:
 
 
 @asynccontextmanager
-async def fronted(transport: Transport, *, virtual: bool = False, **settings: Any) -> AsyncIterator[Front]:
+async def fronted(transport: Transport, *, virtual: bool = False, **settings: Any) -> AsyncGenerator[Front]:
     """Serve a transport with an echo while the block lasts."""
     stations, log = transport("127.0.0.1:0", admit=AnyStation(), on_message=echo, **settings), MemoryLog()
     clock = VirtualClock() if virtual else None
@@ -73,7 +73,7 @@ async def fronted(transport: Transport, *, virtual: bool = False, **settings: An
 
 
 @asynccontextmanager
-async def strangers(front: Front, number: int, word: bytes) -> AsyncIterator[None]:
+async def strangers(front: Front, number: int, word: bytes) -> AsyncGenerator[None]:
     """Have peers at the door who say no more than a word, while the block lasts."""
     async with AsyncExitStack() as stack:
         for _ in range(number):
