@@ -75,7 +75,7 @@ async def test_a_refused_station_is_told_that_the_secrets_are_missing(copy: Path
 
     assert isinstance(answer, Refusal)
     assert answer.status == 401
-    assert "copy without its secrets" in answer.hint
+    assert "copy without its secrets" in str(answer.hint)
 
 
 async def test_a_webhook_without_a_usable_secret_says_so_until_it_is_rotated(copy: Path) -> None:
