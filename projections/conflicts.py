@@ -2,11 +2,13 @@
 
 The newest connection wins, so two devices with one identity push each other out for ever, and the station's flag never
 shows it. A takeover alone is no sign of that: a device that lost its network comes back, and takes over from its own
-zombie, which has been silent since. One takes over from another device where the older connection had just spoken.
-`TAKEOVERS` of these in a row, none later than `QUIET` after the one before, are a conflict, until `QUIET` has passed
-without another.
+zombie. So takeovers are weighed. One from a connection that had just spoken counts for much: a device that has to find
+out that its network is gone takes longer. One from a connection that was not silent for longer than a living one may be
+counts for less: idle devices that fight look so, and now and then a quick return. Any other counts for nothing, and
+ends the row: the older connection was a zombie. So does a connection that ends otherwise: then nobody pushed it out.
 
-Nothing is kept of a station that never took over from itself, and of any other at most two small records.
+`ENOUGH` in a row, none later than `QUIET` after the one before, are a conflict, until `QUIET` has passed without
+another. Nothing is kept of a station that never took over from itself, and of any other at most two small records.
 """
 
 from __future__ import annotations
@@ -17,31 +19,37 @@ from typing import Any, Final
 import msgspec
 
 from ..engine.entry import Recorded
-from ..engine.events import ConnectionClosed, ConnectionOpened, Event, Micros, StationRemoved
+from ..engine.events import ConnectionClosed, ConnectionOpened, ConnectionPingTimedOut, Event, Micros, StationRemoved
 from ..engine.fold import Below, Projection
 from .presence import presence
 
-__all__ = ["LIFE", "QUIET", "TAKEOVERS", "Conflict", "Conflicts", "conflicts"]
+__all__ = ["ENOUGH", "JUST", "QUIET", "Conflict", "Conflicts", "conflicts"]
 
-LIFE: Final[Micros] = 5_000_000
-"""The older connection had spoken so short a time before it was taken over, in microseconds. A device that has to find
-out that its network is gone, and to dial in again, takes longer: its own time-out is 10 s and more as a rule."""
-TAKEOVERS: Final = 3
-"""One may be chance: a device that is restarted within a second. Three in a row are not."""
+JUST: Final[Micros] = 5_000_000
+"""Microseconds: who spoke so short a time ago has just spoken. A device's own time-out is 10 s and more as a rule."""
+SPOKEN: Final = 2
+"""What a takeover counts for whose older connection had just spoken."""
+ALIVE: Final = 1
+"""What one counts for whose older connection had been silent for no longer than its ping interval, and `JUST`."""
+ENOUGH: Final = 6
+"""Three takeovers of the first sort in a row, or six of the second."""
 QUIET: Final[Micros] = 600 * 1_000_000
 """Microseconds: longer than devices wait before they dial in again, as a rule, and short enough that the end of a
 conflict is seen by whoever has just taken one of the two away."""
+_LONGEST: Final = 3600.0
+"""Seconds; a longer ping interval counts as this, so that no odd one overflows anything."""
 
 
 class Conflict(msgspec.Struct, frozen=True, gc=False):
-    """Takeovers of one station from connections that had just spoken, in a row."""
+    """Takeovers of one station in a row; a conflict once their weight is enough."""
 
     station: str
     since: Micros
     """The first of them."""
     last: Micros
     """The newest of them."""
-    takeovers: int = 1
+    takeovers: int
+    weight: int
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
@@ -53,6 +61,8 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     opened_at: Micros
     last: Micros
     """When it was taken over."""
+    silence: Micros
+    """For so long a living connection of this station may be silent."""
 
 
 class Conflicts(Mapping[str, Conflict]):
@@ -85,26 +95,32 @@ class Conflicts(Mapping[str, Conflict]):
         return [row for row in self._rows.values() if _stands(row, at)]
 
     def take_over(self, taken: Taken) -> None:
-        """Note that a connection was taken over; whether it had just spoken, its close will say."""
+        """Note that a connection was taken over; what that counts for, its close will say."""
         self._taken.pop(taken.station, None)
         self._taken[taken.station] = taken
 
     def close(self, station: str, connection: str, alive_at: Micros) -> Conflict | None:
-        """Let a connection that was taken over be closed; return what is new if it had just spoken."""
+        """Let a connection that was taken over be closed; return what is new if it may have been another device's."""
         taken = self._taken.get(station)
         if taken is None or taken.connection != connection:
             return None
         del self._taken[station]
-        # A connection that never spoke at all is a handshake whose answer was lost: the same device tries again.
-        if alive_at <= taken.opened_at or taken.last - alive_at > LIFE:
+        weight = _weight(taken, alive_at)
+        if not weight:
+            self.break_off(station)
             return None
         before = self._rows.pop(station, None)
         if before is None or taken.last - before.last > QUIET:
-            now = Conflict(station, taken.last, taken.last)
-        else:
-            now = Conflict(station, before.since, taken.last, before.takeovers + 1)
-        self._rows[station] = now
+            before = Conflict(station, taken.last, taken.last, 0, 0)
+        weight = min(before.weight + weight, ENOUGH)
+        self._rows[station] = now = Conflict(station, before.since, taken.last, before.takeovers + 1, weight)
         return now
+
+    def break_off(self, station: str) -> None:
+        """End a row of takeovers that is no conflict yet."""
+        row = self._rows.get(station)
+        if row is not None and row.weight < ENOUGH:
+            del self._rows[station]
 
     def forget(self, station: str) -> None:
         """Forget a station that is no more."""
@@ -143,7 +159,15 @@ _decode: Final = msgspec.json.Decoder(_Kept).decode
 
 
 def _stands(row: Conflict, at: Micros) -> bool:
-    return row.takeovers >= TAKEOVERS and at - row.last <= QUIET
+    return row.weight >= ENOUGH and at - row.last <= QUIET
+
+
+def _weight(taken: Taken, alive_at: Micros) -> int:
+    """Return what a takeover counts for, by the older connection's last proof of life."""
+    if alive_at <= taken.opened_at:
+        return 0  # It never spoke: a handshake whose answer was lost, and the same device that tries again.
+    silent = taken.last - alive_at
+    return SPOKEN if silent <= JUST else ALIVE if silent <= taken.silence else 0
 
 
 # --- the fold --------------------------------------------------------------------------------------------------------
@@ -154,12 +178,19 @@ def _opened(conflicts: Conflicts, recorded: Recorded, event: ConnectionOpened, b
     for change in below.changes(presence):  # one, unless presence found it odd
         older = change.before.connection  # one, if the station was ON
         if older is not None:
-            conflicts.take_over(Taken(change.station, older.id, older.opened_at, recorded.at))
+            # Of the newer connection, for the station's settings seldom change; 0 where it is never pinged.
+            interval = min(max(0.0, event.ping_interval), _LONGEST)
+            silence = round(interval * 1_000_000) + JUST
+            conflicts.take_over(Taken(change.station, older.id, older.opened_at, recorded.at, silence))
     return ()
 
 
-def _closed(conflicts: Conflicts, recorded: Recorded, event: ConnectionClosed, below: Below) -> Sequence[Conflict]:
-    if event.cause != "superseded":
+def _ended(
+    conflicts: Conflicts, recorded: Recorded, event: ConnectionClosed | ConnectionPingTimedOut, below: Below
+) -> Sequence[Conflict]:
+    if any(change.flipped for change in below.changes(presence)):
+        conflicts.break_off(recorded.subject)
+    if not isinstance(event, ConnectionClosed) or event.cause != "superseded":
         return ()
     now = conflicts.close(recorded.subject, event.connection, event.alive_at)
     return () if now is None else (now,)
@@ -172,7 +203,8 @@ def _removed(conflicts: Conflicts, recorded: Recorded, event: StationRemoved, be
 
 _FOLDS: Final[dict[str, Callable[[Conflicts, Recorded, Any, Below], Sequence[Conflict]]]] = {
     ConnectionOpened.kind: _opened,
-    ConnectionClosed.kind: _closed,
+    ConnectionClosed.kind: _ended,
+    ConnectionPingTimedOut.kind: _ended,
     StationRemoved.kind: _removed,
 }
 
