@@ -98,6 +98,7 @@ async def fronted(
     *,
     way: Way = "plain",
     bounds: Bounds | None = None,
+    watched: EngineSettings = UNWATCHED,
     virtual: bool = False,
     patience: float = PATIENCE,
     **settings: Any,
@@ -119,7 +120,7 @@ async def fronted(
     log = MemoryLog()
     clock = VirtualClock() if virtual else None
     with trio.fail_after(patience):
-        async with open_engine(log, transports=[stations], settings=UNWATCHED, clock=clock, inline=virtual) as engine:
+        async with open_engine(log, transports=[stations], settings=watched, clock=clock, inline=virtual) as engine:
             yield Front(engine, log, client, PROXIED if way == "proxied" else b"")
 
 

@@ -20,11 +20,15 @@ from attrs import evolve, frozen
 from fronted import PROXIED, Front, held, serves_well, take_frame, until
 from raw_station import dial_tcp
 
+from stationkeeper.engine import EngineSettings, Liveness
+from stationkeeper.engine.stations import Connection
 from stationkeeper.transports.bounds import Bounds
 
 SHORT: Final = Bounds(message=4096, frame_time=0.5, message_time=1.0, unread=8192, unread_time=0.5, sweep=0.5)
 """Bounds that a few bytes, and a second of virtual time, can reach."""
 MESSAGE: Final = SHORT.message
+WATCHED: Final = EngineSettings(liveness=Liveness(ping_interval=0.4, ping_timeout=0.6, silence=2.0))
+"""Pings come often, and stations that do not answer them time out."""
 HANDSHAKE: Final = 1.0
 """Seconds for a handshake here."""
 _STAYS: Final = 2.5
@@ -330,18 +334,21 @@ async def _leave(stream: trio.abc.SendStream, tcp: trio.SocketStream, leave: Lea
         await trio.sleep(_STAYS)
 
 
-async def endure(front: Front, visits: Sequence[Visit]) -> int:
-    """Let peers come, all at once; then see that the gateway lives, holds nothing of theirs, and tells one story of
-    each that was let in. Return how many were."""
+async def endure(front: Front, visits: Sequence[Visit], meddler: Random) -> int:
+    """Let peers come, all at once, while the gateway does things of its own, as *meddler* draws them. Then see that it
+    lives, holds nothing of theirs, and tells one story of each that was let in. Return how many were."""
     before, known = held(), len(front.connections())
     answers: list[bytes] = []
 
     async def come(visit: Visit) -> None:
         answers.append(await pay(front, visit))
 
-    async with trio.open_nursery() as nursery:
-        for visit in visits:
-            nursery.start_soon(come, visit)
+    async with trio.open_nursery() as meddling:
+        meddling.start_soon(_meddle, front, meddler, meddling)
+        async with trio.open_nursery() as nursery:
+            for visit in visits:
+                nursery.start_soon(come, visit)
+        meddling.cancel_scope.cancel()
     await serves_well(front)
     await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), pause=_PAUSE)
     let_in = sum(map(was_let_in, answers))
@@ -349,6 +356,23 @@ async def endure(front: Front, visits: Sequence[Visit]) -> int:
     assert all(story == ["connection.opened", "connection.closed"] for story in stories.values())
     assert len(stories) - known - 1 >= let_in, "a 101 that the log does not know of"
     return let_in
+
+
+async def _meddle(front: Front, meddler: Random, nursery: trio.Nursery) -> None:
+    """Drop stations, and send to them, from time to time."""
+
+    async def send(connection: Connection, text: str) -> None:
+        with suppress(trio.BrokenResourceError):
+            await connection.send(text)
+
+    while True:
+        await trio.sleep(meddler.choice((0.01, 0.1, 0.5)))
+        for station, connection in list(front.engine.connections.items()):
+            act = meddler.randrange(8)
+            if act == 0:
+                front.engine.drop(station)
+            elif act < 4:
+                nursery.start_soon(send, connection, meddler.choice(("", "{}", "x" * 5000, "x" * 100_000)))
 
 
 def was_let_in(answer: bytes) -> bool:

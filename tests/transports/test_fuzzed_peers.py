@@ -9,9 +9,20 @@ from typing import get_args
 
 import pytest
 import trio
+from attrs import frozen
 from effort import examples
 from fronted import PATIENCE, PROXIED, TRANSPORTS, Complaints, Way, fronted
-from hostility import HANDSHAKE, MESSAGE, SHORT, Visit, draw_visit, draw_visit_by_proxy, draw_visit_over_tls, endure
+from hostility import (
+    HANDSHAKE,
+    MESSAGE,
+    SHORT,
+    WATCHED,
+    Visit,
+    draw_visit,
+    draw_visit_by_proxy,
+    draw_visit_over_tls,
+    endure,
+)
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from raw_station import request
@@ -24,7 +35,15 @@ ROUND = 100
 """Groups of peers that come to the same gateway."""
 
 
-def come(transport: str, groups: Iterable[Sequence[Visit]], way: Way) -> int:
+@frozen
+class Group:
+    """Peers that come at the same time, and the seed of what the gateway does meanwhile."""
+
+    visits: Sequence[Visit]
+    meddler: int
+
+
+def come(transport: str, groups: Iterable[Group], way: Way) -> int:
     """Let peers come to one gateway, group by group, under virtual time; return how many were let in."""
 
     async def world() -> int:
@@ -32,12 +51,13 @@ def come(transport: str, groups: Iterable[Sequence[Visit]], way: Way) -> int:
             transport,
             way=way,
             bounds=SHORT,
+            watched=WATCHED,
             max_message=MESSAGE,
             handshake_timeout=HANDSHAKE,
             virtual=True,
             patience=PATIENCE * ROUND,
         ) as front:
-            return sum([await endure(front, visits) for visits in groups])
+            return sum([await endure(front, group.visits, Random(group.meddler)) for group in groups])
 
     with Complaints() as complaints:
         let_in = trio.run(world, clock=MockClock(autojump_threshold=IDLE))
@@ -48,8 +68,10 @@ def come(transport: str, groups: Iterable[Sequence[Visit]], way: Way) -> int:
 DRAWN = {"plain": draw_visit, "tls": draw_visit_over_tls, "proxied": draw_visit_by_proxy}
 
 
-def draw_group(draw: Random, name: str, way: Way) -> list[Visit]:
-    return [DRAWN[way](draw, f"{name}-{number}") for number in range(draw.randrange(1, 4))]
+def draw_group(draw: Random, name: str, way: Way) -> Group:
+    """Draw peers; now and then some of them claim to be the same station."""
+    names = [name if draw.random() < 0.1 else f"{name}-{number}" for number in range(draw.randrange(1, 4))]
+    return Group([DRAWN[way](draw, name) for name in names], draw.randrange(2**32))
 
 
 each_transport = pytest.mark.parametrize("transport", TRANSPORTS)
@@ -61,9 +83,9 @@ each_way = pytest.mark.parametrize("way", get_args(Way))
 @given(draw=st.randoms(use_true_random=False))
 @settings(max_examples=examples(40))
 def test_whatever_peers_say_the_gateway_lives(transport: str, way: Way, draw: Random) -> None:
-    visits = draw_group(draw, "CP", way)
-    note(str(visits))
-    come(transport, [visits], way)
+    group = draw_group(draw, "CP", way)
+    note(str(group))
+    come(transport, [group], way)
 
 
 @each_transport
@@ -84,7 +106,7 @@ def test_any_bytes_are_borne_before_and_after_the_101(transport: str, way: Way, 
         ),
     ]
 
-    assert come(transport, [visits], way) == 1
+    assert come(transport, [Group(visits, 0)], way) == 1
 
 
 @each_transport
@@ -101,5 +123,5 @@ def test_a_siege_leaves_nothing_behind(transport: str, way: Way) -> None:
             error.add_note(f"to repeat it: SEED={begin} SIEGE={len(drawn)}")
             raise
         assert let_in or len(drawn) < ROUND, "none of them got as far as to be a station"
-        counted("peers", sum(map(len, drawn)))
+        counted("peers", sum(len(group.visits) for group in drawn))
         counted("stations", let_in)
