@@ -143,6 +143,36 @@ def test_a_station_that_is_never_pinged_may_be_silent_so_only_what_it_just_said_
     assert talking.conflict() is not None
 
 
+def test_five_seconds_are_just_and_no_moment_more() -> None:
+    assert fight([60 * SECOND] * 3, [JUST] * 3).conflict() is not None
+    assert fight([60 * SECOND] * 3, [JUST + 1] * 3).conflict() is None
+
+
+def test_an_odd_close_of_another_connection_counts_for_nothing() -> None:
+    day, at = Day(), START
+    for _ in range(9):
+        day.dials_in("CP-7", at)
+        at += SECOND
+        newer = day.dials_in("CP-7", at)
+        day.ends("CP-7", newer, at + MOMENT, alive_at=at + MOMENT)
+        at += SECOND
+
+    assert day.conflict() is None
+
+
+def test_what_is_over_is_forgotten_though_what_began_before_goes_on() -> None:
+    day = Day()
+    first = day.dials_in("CP-7", START)
+    first = day.takes_over("CP-7", first, START + SECOND, alive_at=START + SECOND // 2)
+    other = day.dials_in("CP-8", START + SECOND)
+    day.takes_over("CP-8", other, START + 2 * SECOND, alive_at=START + 2 * SECOND - 1)
+    late = START + QUIET
+    day.takes_over("CP-7", first, late, alive_at=late)
+    day.dials_in("CP-9", late + 3 * SECOND)
+
+    assert list(fold(conflicts, day)) == ["CP-7"]
+
+
 def test_a_conflict_that_stands_is_not_ended_by_one_outage() -> None:
     day = fight([10 * SECOND] * 3, [SECOND] * 3)
     at = day.events[-1].at
