@@ -264,3 +264,19 @@ def test_an_id_that_is_called_like_a_reason_is_not_taken_for_it() -> None:
     history.add(HandshakeRefused(claimed="x", reason="CP-7", status=404, first_at=START, last_at=START))
 
     assert explain(logged(list(history)), "CP-7").refusals == []
+
+
+def test_a_registered_station_that_is_turned_away_is_told_of_with_the_reason() -> None:
+    """shiv3#260, libocpp#826: its key was changed on one side alone."""
+    history = a_bad_day()
+    history.registered("CP-9")
+    refused = HandshakeRefused(claimed="CP-9", reason="wrong_credentials", status=401, first_at=START, last_at=START)
+    history.add(refused)
+    why = explain(logged(list(history)), "CP-9")
+
+    assert why.answer == "CP-9 is offline: it is registered, and was never let in."
+    assert why.refused.startswith(
+        "It was turned away once in the last days, most lately at 2025-11-24 16:00:00 UTC: its"
+    )
+    assert [row.reason for row in why.refusals] == ["wrong_credentials"]
+    assert why.station is not None
