@@ -13,6 +13,9 @@ from served import PATIENCE, Served, register, serving, until
 from websockets.exceptions import ConnectionClosed
 
 CANARY = "EVB-P1234567"
+TRANSPORTS = pytest.mark.parametrize(
+    "transport", [{"STATIONKEEPER_STATIONS_TRANSPORT": name} for name in ("dense", "trio-websocket")], ids=str
+)
 
 
 def knock(served: Served, id: str) -> bytes:
@@ -38,10 +41,13 @@ def refusals(served: Served) -> list[dict[str, Any]]:
     return data
 
 
-def test_the_station_that_was_meant_is_named_to_the_operator_and_never_to_the_peer(tmp_path: Path) -> None:
+@TRANSPORTS
+def test_the_station_that_was_meant_is_named_to_the_operator_and_never_to_the_peer(
+    tmp_path: Path, transport: dict[str, str]
+) -> None:
     """steve#33, citrineos-core#1093: nobody finds out ids by asking, and the operator reads what is wrong."""
     register(tmp_path, CANARY)
-    with serving(tmp_path) as served:
+    with serving(tmp_path, environ=transport) as served:
         # One is like a registered id, the other like none: a peer cannot tell which.
         near, far = knock(served, CANARY.lower()), knock(served, "x" * len(CANARY))
         told = until(lambda: refusals(served) if len(refusals(served)) == 2 else [], "both are in the log")
@@ -56,10 +62,11 @@ def test_the_station_that_was_meant_is_named_to_the_operator_and_never_to_the_pe
     assert f"did you mean {CANARY}?" in why["refused"]
 
 
-def test_two_devices_that_fight_over_an_identity_are_told_of(tmp_path: Path) -> None:
+@TRANSPORTS
+def test_two_devices_that_fight_over_an_identity_are_told_of(tmp_path: Path, transport: dict[str, str]) -> None:
     """ts-ocpp#19, citrineos#190, ocpp-go#314: the newest wins, none is refused, and the operator is told."""
     password = register(tmp_path, "CP-7").encode()
-    with serving(tmp_path) as served, ExitStack() as devices:
+    with serving(tmp_path, environ=transport) as served, ExitStack() as devices:
         device = devices.enter_context(served.dial("CP-7", password))
         for _ in range(5):
             device.send('[2,"1","Heartbeat",{}]')
