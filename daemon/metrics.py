@@ -24,6 +24,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 LISTED_WEBHOOKS: Final = 200
 """Webhooks that have series of their own; the rest is in the sums."""
+QUANTILES: Final = (0.5, 0.95, 1.0)
 STATES: Final[tuple[str, ...]] = ("active", "failing", "paused", "disabled")
 
 
@@ -79,10 +80,21 @@ class EngineCollector(Collector):
         yield _by("connections_closed", "Connections ended, by cause.", "cause", _part(tally, "closed:"))
         yield _counter("ping_timeouts", "Connections that did not answer in time.", tally["timeouts"])
         yield _counter("pings_sent", "Pings written to silent stations.", tally["pings"])
+        yield from self._round_trips()
         refused = _part(tally, "handshakes_refused:")
         yield _by("handshakes_refused", "Handshakes refused, by reason.", "reason", refused)
         dropped = tally["refusals_not_recorded"]
         yield _counter("refusals_unrecorded", "Refusals that went unrecorded, as the log took nothing.", dropped)
+
+    def _round_trips(self) -> Iterator[Metric]:
+        """Yield how long stations take to answer: of each that stands, the newest answer to a ping."""
+        trips = sorted(live.rtt for live in self._engine.connections.values() if live.rtt is not None)
+        family = GaugeMetricFamily(
+            "stationkeeper_ping_seconds", "Time to the answer of a ping, over connected stations.", labels=["quantile"]
+        )
+        for quantile in QUANTILES if trips else ():
+            family.add_metric([f"{quantile:g}"], trips[round(quantile * (len(trips) - 1))])
+        yield family
 
     def _log(self) -> Iterator[Metric]:
         engine = self._engine

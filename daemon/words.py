@@ -166,10 +166,16 @@ def _tell_of_deliveries(event: Event) -> str:
             return ""
 
 
+_REACHED: Final[dict[str | None, str]] = {
+    "acknowledged": ": its network acknowledged what we sent, so the device, or what stands before it, hangs",
+    "silent": ": not even its network answered",
+}
+
+
 def _timed_out(event: ConnectionPingTimedOut) -> str:
     if event.pinged_at is None:
-        return "It was silent for too long"
-    return f"No answer to a ping within {duration(event.timeout)}"
+        return f"It was silent for too long{_REACHED.get(event.path, '')}"
+    return f"No answer to a ping within {duration(event.timeout)}{_REACHED.get(event.path, '')}"
 
 
 def _wire(event: ConnectionClosed) -> str:

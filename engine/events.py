@@ -38,6 +38,9 @@ Cause: TypeAlias = Literal[
 ]
 """Why a connection ended. Only `shutdown`, our own stop, keeps the station's flag."""
 
+Reach: TypeAlias = Literal["acknowledged", "silent"]
+"""What the peer's network did when the peer itself said nothing: its kernel acknowledged, or not even that."""
+
 
 class Event:
     """The base of all kinds."""
@@ -185,6 +188,9 @@ class ConnectionPingTimedOut(Event):
     """How long it could have answered, or been silent."""
     lag: float
     """How late our own loop was when it looked."""
+    path: Reach | None = None
+    """What our kernel knew of the path then: `acknowledged`, the other end's took our ping, but nobody answered;
+    `silent`, not even that; none if it cannot be said. Behind a proxy the other end is the proxy."""
 
 
 @frozen(kw_only=True)

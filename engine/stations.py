@@ -12,7 +12,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from attrs import frozen
 
 from .errors import LogUnavailable
-from .events import Cause, PingSettings, Side
+from .events import Cause, PingSettings, Reach, Side
+from .settings import Liveness
 
 Hint: TypeAlias = str | Callable[[], str]
 """What to tell a technician of a refusal. A callable is asked only if the refusal is told: it may be dear."""
@@ -81,6 +82,16 @@ class Link(Protocol):
         """Look at the socket, now: are there bytes of the station that nobody has read yet?"""
         ...
 
+    def path(self, waited: float) -> Reach | None:
+        """Say whether the station's network answers, though the station said nothing for *waited* seconds, since a ping
+        was written or, where none is sent, since its last byte. None: it cannot be said."""
+        ...
+
+    def rtt(self) -> float | None:
+        """Return the round-trip time that the network itself measured, in seconds; None if it cannot be said. To be
+        asked when somebody looks, not for everybody all the time."""
+        ...
+
     def drop(self, code: int, reason: str, *, abort: bool) -> None:
         """End the connection: a Close frame, or with *abort* nothing at all; then the socket."""
         ...
@@ -111,6 +122,11 @@ class Connection(Protocol):
     @property
     def station(self) -> str:
         """The station's id."""
+        ...
+
+    @property
+    def liveness(self) -> Liveness:
+        """How it is watched."""
         ...
 
     def heard(self) -> None:

@@ -14,6 +14,7 @@ import trio
 from attrs import frozen
 
 from ..engine.errors import LogUnavailable
+from ..engine.events import Reach
 from ..engine.stations import Arrival, Connection, Door, Ending, Hint, NotAdmitted
 from .admission import SUBPROTOCOLS, Admit, AnyStation, Knock, Refusal, Subprotocol
 from .handshake.subprotocols import choose
@@ -144,6 +145,7 @@ class MemoryStation:
     Attributes:
         answers_pings: whether it answers pings, while the network carries them.
         latency: seconds from a ping to its answer's arrival.
+        reach: what its network is to have done at a timeout.
     """
 
     def __init__(self, line: _Line) -> None:
@@ -169,6 +171,14 @@ class MemoryStation:
     @latency.setter
     def latency(self, value: float) -> None:
         self._line.latency = value
+
+    @property
+    def reach(self) -> Reach | None:
+        return self._line.reach
+
+    @reach.setter
+    def reach(self, value: Reach | None) -> None:
+        self._line.reach = value
 
     @property
     def pings(self) -> int:
@@ -250,6 +260,7 @@ class _Line:
         self.vanished = False
         self.answers_pings = True
         self.latency = 0.0
+        self.reach: Reach | None = None
         self.pings = 0
         self.outbox_in, self.outbox_out = trio.open_memory_channel[str](_QUEUE)
         self._inbox_in, self._inbox_out = trio.open_memory_channel[str](_QUEUE)
@@ -313,6 +324,12 @@ class _Line:
     def look(self) -> bool:
         now = trio.current_time()
         return not self.vanished and any(arrival <= now for arrival in self._unread)
+
+    def path(self, waited: float) -> Reach | None:
+        return self.reach
+
+    def rtt(self) -> float | None:
+        return None
 
     def drop(self, code: int, reason: str, *, abort: bool) -> None:
         self._close(Closed(None) if abort else Closed(code, reason), drain=False)

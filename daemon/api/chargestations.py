@@ -82,9 +82,10 @@ def shown(engine: Engine, id: str) -> dict[str, object]:
     found["conflict"] = conflict_as_json(engine.state(conflicts).of(id, engine.now()))
     live = engine.connection(id)
     if live is not None and not live.over:
+        rtt = live.round_trip()
         found["live"] = {
             "lastMessageAt": rfc3339(live.alive_at),
-            "rttMs": None if live.rtt is None else round(live.rtt * 1000, 3),
+            "rttMs": None if rtt is None else round(rtt * 1000, 3),
             "remote": live.arrival.remote,
         }
     return found

@@ -139,7 +139,10 @@ class LiveShown(Answer):
     """What the gateway that holds the connection sees now; never in a webhook, never as of a moment."""
 
     lastMessageAt: Time  # noqa: N815
-    rttMs: float | None  # noqa: N815
+    rttMs: float | None = Field(  # noqa: N815
+        description="Milliseconds to the answer of the newest ping; of a station that was never pinged, "
+        "the round trip that the network measured."
+    )
     remote: str
 
 
@@ -148,7 +151,7 @@ class ConflictShown(Answer):
 
     since: Time
     last: Time = Field(description="The newest takeover.")
-    takeovers: int = Field(description="Those in which the older connection had just spoken.")
+    takeovers: int = Field(description="In a row, from connections that were alive.")
 
 
 class AsOf(Answer):

@@ -95,6 +95,7 @@ class Dashboard:
         found = chargestation(engine.state(presence), engine.state(registry), id) or {}
         live, registered = engine.connection(id), engine.state(registry).get(id)
         return {"id": id, "row": row_of(engine, id), "found": found, "rtt": live.rtt if live else None,
+                "network_rtt": live.link.rtt() if live and live.rtt is None else None,
                 "liveness": registered.record.liveness if registered else None,
                 "available": await self.availability.of(id) if found.get("lastConnectAt") else "",
                 "refused": refused_of(engine, id), "conflict": conflict_of(engine, id),

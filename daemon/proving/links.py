@@ -123,6 +123,12 @@ class _Link:
         self.socket.network.advance(trio.current_time())
         return bool(self.socket.inbox)
 
+    def path(self, waited: float) -> None:
+        return None
+
+    def rtt(self) -> None:
+        return None
+
     def drop(self, code: int, reason: str, *, abort: bool) -> None:
         network, now = self.socket.network, trio.current_time()
         network.advance(now)

@@ -16,7 +16,7 @@ pytest then runs each promise of `stations` as one test, against a real engine o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial, wraps
 from typing import Any, ClassVar, TypeAlias, TypeVar
@@ -37,6 +37,7 @@ from ..events import (
     Event,
     GatewayStopped,
     HandshakeRefused,
+    Reach,
 )
 from ..log.memory import Fault, MemoryLog
 from ..run import open_engine
@@ -148,6 +149,8 @@ class StationConformance(ABC):
     """How stations are watched here: short times, for a transport that needs a real clock."""
     inline: ClassVar[bool] = False
     """Whether the engine commits in the loop's own thread, as a virtual clock needs it."""
+    paths: ClassVar[Collection[Reach | None]] = (None, "acknowledged", "silent")
+    """What the transport may say of the path to a caller that has vanished (`Link.path`)."""
     callers: trio.Nursery
     """Where callers may run tasks of their own; it outlasts the engine."""
 
@@ -406,6 +409,7 @@ class StationConformance(ABC):
             assert _kinds(story)[1:] == ["connection.ping_timed_out", "connection.closed"]
             assert isinstance(story[1], ConnectionPingTimedOut)
             assert story[1].alive_at == closed.alive_at
+            assert story[1].path in self.paths
             assert (closed.side, closed.cause, closed.code) == ("network", "ping_timeout", None)
             assert await caller.hung_up() == HungUp(None)
 

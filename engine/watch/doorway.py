@@ -26,7 +26,7 @@ from ..events import (
     StationUpdated,
 )
 from ..names import closed_id, connection_name, opened_id, run_and_number, timed_out_id
-from ..settings import EngineSettings
+from ..settings import EngineSettings, Liveness
 from ..stations import Arrival, Busy, Ending, Hint, Link, NotAdmitted
 from .grace import Handshakes, Undecided
 from .liveness import Vigil
@@ -117,6 +117,10 @@ class LiveConnection:
         return self.arrival.station
 
     @property
+    def liveness(self) -> Liveness:
+        return self.vigil.settings
+
+    @property
     def over(self) -> bool:
         """Whether its end has been recorded; there is nothing after it."""
         return self.ending is not None
@@ -130,6 +134,10 @@ class LiveConnection:
     def rtt(self) -> float | None:
         """Seconds between the newest answered ping and the first byte after it."""
         return self.vigil.rtt
+
+    def round_trip(self) -> float | None:
+        """Return `rtt`; for a station that talks and is never pinged, what its network measured."""
+        return self.link.rtt() if self.vigil.rtt is None else self.vigil.rtt
 
     def heard(self) -> None:
         self.vigil.heard(self._doorway.clock.stepless())
@@ -297,6 +305,7 @@ class Doorway:
     def time_out(self, connection: LiveConnection, lag: float) -> None:
         """End a connection that gave no proof of life. The socket is aborted once that is in the log."""
         vigil = connection.vigil
+        asked_at = vigil.alive if vigil.pinged_at is None else vigil.pinged_at
         event = ConnectionPingTimedOut(
             connection=connection.id,
             alive_at=connection.alive_at,
@@ -304,6 +313,7 @@ class Doorway:
             interval=vigil.settings.ping_interval,
             timeout=vigil.settings.ping_timeout if vigil.settings.ping_interval else vigil.settings.silence,
             lag=lag,
+            path=connection.link.path(self.clock.stepless() - asked_at),
         )
         timed_out = self._desk.seal(event, id=timed_out_id(connection.id), subject=connection.station)
         self._tally["timeouts"] += 1

@@ -106,3 +106,19 @@ async def test_stations_that_two_devices_fight_over_are_counted() -> None:
         after = await numbers(office)
 
     assert (before["stationkeeper_stations_in_conflict"], after["stationkeeper_stations_in_conflict"]) == (0, 1)
+
+
+async def test_how_long_stations_take_to_answer_is_seen_over_all_of_them() -> None:
+    async with open_office() as office:
+        before = await numbers(office)
+        for number in range(1, 101):
+            await office.stations.connect(f"CP-{number}")
+            live = office.engine.connection(f"CP-{number}")
+            assert live is not None
+            live.vigil.rtt = number / 1000
+        await office.stations.connect("never pinged")
+        said = await numbers(office)
+
+    name = "stationkeeper_ping_seconds quantile="
+    assert not [key for key in before if key.startswith(name)]
+    assert [said[name + quantile] for quantile in ("0.5", "0.95", "1")] == [0.051, 0.095, 0.1]

@@ -11,7 +11,7 @@ from strategies import arbitrary_histories
 from stationkeeper.daemon.words import CAUSES, ago, because, clock, count, duration, told
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.entry import Recorded, recorded
-from stationkeeper.engine.events import Cause, ConnectionClosed
+from stationkeeper.engine.events import Cause, ConnectionClosed, ConnectionPingTimedOut, Reach
 
 
 def test_every_cause_has_words() -> None:
@@ -26,6 +26,28 @@ def test_a_close_is_told_with_what_was_on_the_wire() -> None:
 
     words = told(recorded(seal(event, id="e", at=0, subject="CP-7"), 1))
     assert words == "Connection ended because the station closed the connection (code 4001, \u201cbye\u201d)"
+
+
+@pytest.mark.parametrize(
+    ("path", "pinged_at", "words"),
+    [
+        (None, 0, "No answer to a ping within 20 s"),
+        ("silent", 0, "No answer to a ping within 20 s: not even its network answered"),
+        ("silent", None, "It was silent for too long: not even its network answered"),
+        (
+            "acknowledged",
+            0,
+            "No answer to a ping within 20 s: its network acknowledged what we sent, so the device, or what stands "
+            "before it, hangs",
+        ),
+    ],
+)
+def test_a_timeout_is_told_with_what_the_network_did(path: Reach | None, pinged_at: int | None, words: str) -> None:
+    event = ConnectionPingTimedOut(
+        connection="r-1", alive_at=0, pinged_at=pinged_at, interval=25, timeout=20, lag=0, path=path
+    )
+
+    assert told(recorded(seal(event, id="e", at=0, subject="CP-7"), 1)) == words
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ class Silent:
     def look(self) -> bool:
         return False
 
+    def path(self, waited: float) -> None:
+        return None
+
+    def rtt(self) -> None:
+        return None
+
     def drop(self, code: int, reason: str, *, abort: bool) -> None:
         self.dropped.append(code)
 

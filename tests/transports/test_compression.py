@@ -10,7 +10,7 @@ import json
 import os
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def serving(stations: WebSocketStations | DenseStations) -> AsyncIterator[Stage]:
+async def serving(stations: WebSocketStations | DenseStations) -> AsyncGenerator[Stage]:
     log = MemoryLog()
     with trio.fail_after(60):
         async with (

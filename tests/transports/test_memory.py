@@ -9,8 +9,11 @@ import trio
 import trio.abc
 from trio.testing import MockClock
 
+from stationkeeper.engine import EngineSettings, Liveness, open_engine
 from stationkeeper.engine.clock import Clock
-from stationkeeper.engine.settings import Liveness
+from stationkeeper.engine.codec import decode
+from stationkeeper.engine.events import ConnectionPingTimedOut, Reach
+from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import Arrival, Busy, Connection, Link, NotAdmitted, StationTransport
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.engine.testing.stations import (
@@ -21,7 +24,16 @@ from stationkeeper.engine.testing.stations import (
     StationConformance,
     TurnedAway,
 )
-from stationkeeper.transports import Closed, Knock, MemoryStation, MemoryStations, NotLetIn, Refusal, Welcome
+from stationkeeper.transports import (
+    AnyStation,
+    Closed,
+    Knock,
+    MemoryStation,
+    MemoryStations,
+    NotLetIn,
+    Refusal,
+    Welcome,
+)
 
 
 async def all_but_strangers(knock: Knock) -> Welcome | Refusal:
@@ -59,6 +71,7 @@ class MemoryCaller(Caller):
 
 
 class TestMemoryStations(StationConformance):
+    paths = (None,)
     liveness = Liveness(ping_interval=2, ping_timeout=2, silence=6)
     inline = True
 
@@ -110,3 +123,32 @@ async def test_who_is_not_admitted_after_all_is_told_why() -> None:
 
     assert (caught.value.status, caught.value.reason) == (503, "full")
     assert door.refusals == [("CP-1", "full", 503)]
+
+
+@pytest.mark.parametrize(("liveness", "asked"), [(Liveness(), 20.0), (Liveness(ping_interval=0, silence=60), 60.0)])
+async def test_at_a_timeout_the_path_is_asked_for_the_time_of_the_silence(
+    liveness: Liveness, asked: float, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, log = MemoryStations(admit=AnyStation()), MemoryLog()
+    waits: list[float] = []
+    settings = EngineSettings(liveness=liveness)
+    async with open_engine(log, transports=[transport], settings=settings, clock=VirtualClock(), inline=True) as engine:
+        station = await transport.connect("CP-1")
+        station.vanish()
+        station.reach = "silent"
+        connection = engine.connection("CP-1")
+        assert connection is not None
+        path = connection.link.path
+
+        def asked_for(waited: float) -> Reach | None:
+            waits.append(waited)
+            return path(waited)
+
+        monkeypatch.setattr(connection.link, "path", asked_for)
+        await trio.sleep(100)
+        assert connection.round_trip() is None
+    (event,) = [decode(recorded) for recorded in log.read(kinds={ConnectionPingTimedOut.kind})]
+
+    assert isinstance(event, ConnectionPingTimedOut)
+    assert event.path == "silent"
+    assert waits == [pytest.approx(asked, abs=0.1)]

@@ -11,8 +11,10 @@ from typing import Final
 import trio
 from websockets.frames import Frame, Opcode
 
+from ...engine.events import Reach
 from ...engine.stations import Connection, Ending
 from ..frames import PING, close_frame
+from ..sockets.kernel import reach, round_trip, watch_over
 from ..sockets.nonblocking import WOULD_BLOCK, peek
 from .house import House
 from .parting import Parting, abort
@@ -51,6 +53,7 @@ class Peer:
         compressed."""
         self._connection = connection
         self._deflate = deflate
+        watch_over(self._sock, connection.liveness)
         self._house.reactor.watch(self._sock.fileno(), self)
         if early:
             self._hear(early)
@@ -63,6 +66,12 @@ class Peer:
 
     def look(self) -> bool:
         return self._connection is not None and bool(peek(self._sock))
+
+    def path(self, waited: float) -> Reach | None:
+        return reach(self._sock, waited)
+
+    def rtt(self) -> float | None:
+        return round_trip(self._sock)
 
     def drop(self, code: int, reason: str, *, abort: bool) -> None:
         self._leave(None if abort else close_frame(code, reason))

@@ -11,11 +11,13 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 
 from ...engine.errors import LogUnavailable
+from ...engine.events import Reach
 from ...engine.stations import Connection, Door, Ending, NotAdmitted
 from ..bounds import Suspects
 from ..frames import NOT_AGREED, PING, close_frame
 from ..handshake.answers import Refused, retry_after
 from ..handshake.reception import Guest, not_now
+from ..sockets.kernel import reach, round_trip, watch_over
 from .visit import Etiquette, Visit
 from .wire import Wire
 
@@ -115,6 +117,12 @@ class Peer:
 
     def look(self) -> bool:
         return self._wire.look()
+
+    def path(self, waited: float) -> Reach | None:
+        return reach(self._wire.sock, waited)
+
+    def rtt(self) -> float | None:
+        return round_trip(self._wire.sock)
 
     def drop(self, code: int, reason: str, *, abort: bool) -> None:
         self._abort = abort
@@ -219,6 +227,7 @@ class Peer:
             self.ended(_ABORTED)
             return False
         self._visit = None
+        watch_over(self._wire.sock, self._connection.liveness)
         self._wire.release(deflate=guest.deflate is not None)
         return True
 
