@@ -4,6 +4,9 @@ First the best rate is found: as many visits a second as there can be, a bounded
 stations arrive at set multiples of it, whether or not those before them are in (an open loop), and try again as
 `Retry-After` says. A visit is a handshake and an end, both durable. What others lose while everybody is refused is
 seen in the waits, from a station's arrival to the attempt that succeeded.
+
+Clients written in Python cannot overload the dense transport from one core. So the server is made slow: it shares its
+core with processes that do nothing but work, and has a quarter of it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, frozen
-from machine import percentile
+from machine import cpu_seconds, keep_to_core, percentile
 from result import Curve, Result, report
-from sides import DENSE, HARDENED, OCPP, Grounds, Side, grounds, present
+from sides import DENSE, HARDENED, OCPP, SERVER_CORE, Grounds, Server, Side, grounds, present
 from visiting import Task
 
 PART = "overload"
@@ -40,6 +44,7 @@ SETTLED = 1.0
 DRAIN = 15.0
 """Seconds in which those who are still out then may come in when no one arrives any more."""
 AT_ONCE = 100
+RIVALS = 3
 
 
 @frozen
@@ -56,12 +61,15 @@ class Visits:
     out: int
     """Stations that were still out in the end."""
     failures: Counter[str]
+    share: float
+    """Of a core that the server had: it must be about the same at each load, or the machine was not quiet."""
 
 
 class Clients:
-    """Processes that visit."""
+    """Processes that visit a server."""
 
-    def __init__(self, processes: list[subprocess.Popen[str]]) -> None:
+    def __init__(self, server: int, processes: list[subprocess.Popen[str]]) -> None:
+        self._server = server
         self._processes = processes
         self._tasks = 0
 
@@ -76,6 +84,9 @@ class Clients:
             task = Task(prefix=prefix, seconds=seconds, rate=rate / share, at_once=at_once, drain=drain)
             assert process.stdin is not None
             print(json.dumps(asdict(task)), file=process.stdin, flush=True)
+        spent = cpu_seconds(self._server)
+        time.sleep(seconds)
+        spent = cpu_seconds(self._server) - spent
         for process in self._processes:
             assert process.stdout is not None
             answers.append(json.loads(process.stdout.readline()))
@@ -87,18 +98,33 @@ class Clients:
             waits=[opened - arrived for arrived, opened in visits],
             out=sum(answer["out"] for answer in answers),
             failures=sum((Counter(answer["failures"]) for answer in answers), Counter()),
+            share=spent / seconds,
         )
 
 
 @contextmanager
-def clients(port: int) -> Iterator[Clients]:
+def clients(server: Server) -> Iterator[Clients]:
     # They keep to the core of this process, which the server does not use.
-    command = [sys.executable, str(HERE / "visiting.py"), str(port)]
+    command = [sys.executable, str(HERE / "visiting.py"), str(server.port)]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
     ]
     try:
-        yield Clients(processes)
+        yield Clients(server.pid, processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def rivals() -> Iterator[None]:
+    """Have the server share its core."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(RIVALS)]
+    for process in processes:
+        keep_to_core(SERVER_CORE, process.pid)
+    try:
+        yield
     finally:
         for process in processes:
             process.kill()
@@ -108,7 +134,7 @@ def clients(port: int) -> Iterator[Clients]:
 def overload(ground: Grounds, side: Side) -> tuple[float, dict[float, Visits]]:
     """Return the best rate of a server, and what it makes of multiples of that."""
     more = ("--open",) if side.ours else ()
-    with ground.serving(side, more=more) as server, clients(server.port) as visitors:
+    with ground.serving(side, more=more) as server, rivals(), clients(server) as visitors:
         visitors.visit()  # to warm it
         best = visitors.visit().goodput
         seen = {} if QUICK else {load: visitors.visit(rate=load * best) for load in LOADS}
@@ -121,10 +147,12 @@ def results_of(side: Side, best: float, seen: dict[float, Visits]) -> list[Resul
         return Result(part=PART, name=f"{side.name}: {name}", value=value, unit=unit, **more)
 
     most = max(best, *(visits.goodput for visits in seen.values()))
-    results = [result("the best rate", best, "visits/s", note=f"{AT_ONCE} calls at any time")]
+    results = [result("the best rate", best, "visits/s", note=f"{AT_ONCE} calls at any time; a quarter of a core")]
     for load, visits in seen.items():
-        refused = ", ".join(f"{count} {what}" for what, count in visits.failures.most_common(3)) or "none"
-        note = f"{visits.offered:,.0f} arrivals/s, {visits.attempts:,} attempts; failures: {refused}"
+        refused = ", ".join(f"{count} {what}" for what, count in visits.failures.most_common(3)) or "no failures"
+        note = (
+            f"{visits.offered:,.0f} arrivals/s, {visits.attempts:,} attempts, {visits.share:.0%} of a core; {refused}"
+        )
         least = 0.8 if load == WORST and side is not OCPP else None
         share = visits.goodput / most
         results.append(result(f"goodput at {load:g} times that", share, "of the best", at_least=least, note=note))

@@ -24,7 +24,7 @@ PATIENCE = 10.0
 """Seconds until a station gives an attempt up."""
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 16.0
-MOST_SOCKETS = 15_000
+MOST_SOCKETS = 19_000
 BATCH = 20
 """Calls begun at one go, before answers are looked at."""
 
