@@ -73,7 +73,8 @@ class Enrolment:
         """Change a station, and return its new generated key, if one was asked for; durable on return.
 
         With a new password the one before ends, and with it the connection that used it, unless an overlap was asked
-        for. At most two are good at a time.
+        for: then it ends once the station has come in with the new one (`settle_on`), and with the overlap at the
+        latest. At most two are good at a time.
 
         Raises:
             NotFound: the station is not registered.
@@ -94,6 +95,25 @@ class Enrolment:
             position = await self._book.record(event, subject=id, actor=actor)
             await self._forget(before, named=event)
         return Credited(id=id, password=shown, position=position)
+
+    async def settle_on(self, id: str, credential: str, *, actor: str) -> int | None:
+        """End the credentials beside a station's newest one, if that is the one given: it has come in with it.
+
+        Return the event's position; none if there was nothing to end.
+
+        Raises:
+            LogUnavailable: the log cannot be written now.
+        """
+        async with self._turn:
+            registered = self._book.state(registry).get(id)
+            before = None if registered is None else registered.record
+            if before is None or len(before.credentials) < 2 or before.credentials[0].id != credential:
+                return None
+            fields: dict[str, Any] = {**asdict(before, recurse=False), "credentials": before.credentials[:1]}
+            event = StationUpdated(**fields)
+            position = await self._book.record(event, subject=id, actor=actor)
+            await self._forget(before, named=event)
+        return position
 
     async def remove(self, id: str, *, actor: str) -> int:
         """Remove a station, and forget its passwords; its connection is dropped. Return the event's position.

@@ -5,6 +5,9 @@ may have proven who it is just before, and be admitted just after; one that came
 none, until its station got its first one; it may have to come with another profile or certificate now; and the time of
 a credential ends without any event. So each connection is looked at once it stands, whenever its station's
 registration changes, and when its credential's time is over: who would not be let in again as it came is dropped.
+
+And who came in with a new password needs the old one no more: from then on that is not taken, whatever is left of the
+overlap (OCPP-J 1.6, 6.2: once a station has accepted a change of its key, the old one must not be accepted).
 """
 
 from __future__ import annotations
@@ -12,36 +15,45 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeAlias
 
+import structlog
 import trio
 
 from ...engine.core import Engine
-from ...engine.errors import FellBehind
+from ...engine.errors import FellBehind, LogUnavailable
 from ...engine.events import Micros, StationRecord
 from ...engine.fold import Projection
 from ...engine.stations import Arrival, Connection
 from ...projections import presence, registry
 from .admission import is_valid
+from .enrolment import Enrolment
 from .profiles import Rules, bears_own_name
+
+_log = structlog.get_logger("stationkeeper")
 
 Reason: TypeAlias = Literal["removed", "credential_revoked"]
 
+ACTOR: Final = "gateway"
+"""By whom an old credential is ended."""
 _LOOK_AGAIN: Final = 60.0
 """Seconds until the clock is read again, however far an end is: it may be set meanwhile."""
 
 
-async def drop_the_revoked(engine: Engine, *, open: bool, rules: Rules) -> None:
+async def drop_the_revoked(engine: Engine, *, open: bool, rules: Rules, enrolment: Enrolment | None = None) -> None:
     """Drop whoever would not be let in again as it came.
 
     Args:
         engine: the engine whose connections are looked at; it folds `presence` and `registry`.
         open: unknown stations may stay.
         rules: what is asked of registered ones.
+        enrolment: where old passwords end once the new one is in use; without it, with their overlap.
     """
     watch = _Watch(engine, rules, open=open)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch.follow, presence)
         nursery.start_soon(watch.follow, registry)
         nursery.start_soon(watch.see_times_end)
+        if enrolment is not None:
+            nursery.start_soon(watch.see_old_ones_replaced, enrolment)
 
 
 class _Watch:
@@ -53,6 +65,9 @@ class _Watch:
         """When the credentials of connections end, by station, for those that have an end."""
         self._sooner = trio.Event()
         """Set when an end was added, so that it may be the next."""
+        self._changed_over: dict[str, str] = {}
+        """The new credentials with which stations came in that have an old one, too, by station."""
+        self._any_changed_over = trio.Event()
 
     async def follow(self, projection: Projection[Any, Any]) -> None:
         """Look at all connections now, and from then on at those of stations that the projection saw change."""
@@ -81,6 +96,21 @@ class _Watch:
             with trio.move_on_after(min(wait, _LOOK_AGAIN)):
                 await self._sooner.wait()
 
+    async def see_old_ones_replaced(self, enrolment: Enrolment) -> None:
+        """End the old credential of each station that came in with its new one."""
+        while True:
+            await self._any_changed_over.wait()
+            self._any_changed_over = trio.Event()
+            while self._changed_over:
+                station, used = self._changed_over.popitem()
+                try:
+                    await enrolment.settle_on(station, used, actor=ACTOR)
+                except LogUnavailable:
+                    continue  # it ends with its overlap
+                except Exception:
+                    # A secrets file that cannot be written, say: what is named no more is forgotten at the next start.
+                    _log.exception("ending the old password failed", station=station)
+
     def _look_at(self, connections: Iterable[Connection]) -> None:
         for connection in connections:
             why = self._why_not(connection)
@@ -101,6 +131,9 @@ class _Watch:
         credential = next((one for one in record.credentials if one.id == used), None)
         if credential is None or not is_valid(credential, self._engine.now()):
             return False
+        if len(record.credentials) > 1 and credential is record.credentials[0]:
+            self._changed_over[arrival.station] = used
+            self._any_changed_over.set()
         if credential.not_after is not None:
             self._ends[arrival.station] = credential.not_after
             self._sooner.set()

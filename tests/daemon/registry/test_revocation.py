@@ -149,7 +149,7 @@ async def open_place(rules: Rules | None = None) -> AsyncIterator[Place]:
         registrar = Registrar(engine)
         admission.attach(engine, registrar.credentials)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: drop_the_revoked(engine, open=False, rules=rules))
+            nursery.start_soon(lambda: drop_the_revoked(engine, open=False, rules=rules, enrolment=registrar))
             yield Place(engine, registrar, stations, log)
             nursery.cancel_scope.cancel()
 
@@ -192,6 +192,27 @@ async def test_who_changed_over_within_the_overlap_stays(autojump_clock: MockClo
     assert "credential_revoked" not in at.causes()
 
 
+async def test_the_old_password_is_good_no_longer_once_the_new_one_is_in_use(autojump_clock: MockClock) -> None:
+    async with open_place() as at:
+        await at.registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="")
+        await at.connect(PASSWORD)
+        await at.registrar.update("CP-7", StationChanges(password=PASSWORD[::-1], overlap=600), actor="")
+        await at.connect(PASSWORD)  # it has not heard of the change yet
+        await trio.testing.wait_all_tasks_blocked()
+        before = len(at.engine.state(registry)["CP-7"].record.credentials)
+        await at.connect(PASSWORD[::-1])
+        await trio.testing.wait_all_tasks_blocked()
+        after = at.engine.state(registry)["CP-7"].record
+        with pytest.raises(NotLetIn):
+            await at.connect(PASSWORD)
+        stands = "CP-7" in at.engine.connections
+        secrets = [id for id in at.engine.secrets.ids() if id.startswith("cred_")]
+
+    assert (before, len(after.credentials), stands) == (2, 1, True)
+    assert secrets == [after.credentials[0].id]
+    assert "credential_revoked" not in at.causes()
+
+
 async def test_of_three_passwords_in_a_row_two_are_good(autojump_clock: MockClock) -> None:
     keys = [bytes([number]) * 20 for number in range(3)]
     async with open_place() as at:
@@ -203,7 +224,9 @@ async def test_of_three_passwords_in_a_row_two_are_good(autojump_clock: MockCloc
         dropped = at.causes()
         for key in keys[1:]:
             await at.connect(key)
-        with pytest.raises(NotLetIn):
-            await at.connect(keys[0])
+        for key in keys[:2]:
+            with pytest.raises(NotLetIn):
+                await at.connect(key)
+            await trio.testing.wait_all_tasks_blocked()
 
     assert dropped == ["credential_revoked"]
