@@ -22,7 +22,7 @@ from stationkeeper.engine.core import Engine
 from stationkeeper.engine.events import ConnectionClosed, ConnectionOpened, Event, HandshakeRefused
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import Connection
-from stationkeeper.transports import AnyStation, WebSocketStations
+from stationkeeper.transports import AnyStation, DenseStations, WebSocketStations
 from stationkeeper.transports.bounds import Bounds
 
 UNWATCHED = EngineSettings(liveness=Liveness(ping_interval=0, ping_timeout=0, silence=0))
@@ -30,6 +30,15 @@ SHORT = Bounds(frame_time=0.3, message_time=0.6, unread_time=0.5, sweep=0.05)
 
 
 E = TypeVar("E", bound=Event)
+
+
+Stations: type[WebSocketStations | DenseStations] = WebSocketStations
+
+
+@pytest.fixture(autouse=True, params=[WebSocketStations, DenseStations])
+def _each_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here is for both transports."""
+    monkeypatch.setitem(globals(), "Stations", request.param)
 
 
 @frozen
@@ -77,7 +86,7 @@ async def gateway(
 ) -> AsyncIterator[Gateway]:
     """Serve while the block lasts; then see that a good station still gets in, and that nothing was left behind."""
     log = MemoryLog()
-    stations = WebSocketStations(
+    stations = Stations(
         "127.0.0.1:0",
         admit=AnyStation(),
         on_message=echo,

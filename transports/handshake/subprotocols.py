@@ -9,8 +9,8 @@ from typing import Final
 from ..admission import SUBPROTOCOLS, Subprotocol
 
 _KNOWN: Final[dict[str, Subprotocol]] = {name: name for name in SUBPROTOCOLS}
-_OFFER_SHOWN: Final = 100
-"""Characters of a station's offer that a hint tells: the offer itself may fill a head."""
+_OFFER_SHOWN: Final = 50
+"""Characters of a station's offer that a hint tells: it may fill a head, and a hint is kept up to 200 characters."""
 _DIGITS: Final = re.compile(r"[^0-9]")
 _MEANT: Final[dict[str, Subprotocol]] = {"16": "ocpp1.6", "201": "ocpp2.0.1", "21": "ocpp2.1"}
 _OLD: Final = {"12", "15"}
