@@ -9,6 +9,8 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from ...engine import Engine
+from ...projections import registry
+from ..registry.nearest import meant
 from ..why import MOMENTS, as_json, explain
 from .answers import json_answer
 from .chargestations import REPLAYS, position_of
@@ -26,7 +28,8 @@ def reasons(engine: Engine) -> APIRouter:
         last: Annotated[int, Query(ge=1, le=LISTED, description="How many events to tell of.")] = MOMENTS,
     ) -> Response:
         """What happened to it, what that meant, the messages it made, each attempt at these with its answer, and how
-        often it was turned away of late. It need not be registered, nor ever have been let in."""
+        often it was turned away of late. It need not be registered, nor ever have been let in: then `meant` names
+        registered ids that are like it."""
 
         now = engine.now() if at is None else None
 
@@ -35,6 +38,9 @@ def reasons(engine: Engine) -> APIRouter:
                 until = None if at is None else position_of(log, at)
                 return as_json(explain(log, id, until=until, most=last, now=now))
 
-        return json_answer(await trio.to_thread.run_sync(read, limiter=REPLAYS))
+        answer = await trio.to_thread.run_sync(read, limiter=REPLAYS)
+        # Of what is registered now: the hints that were recorded are of then, and few in a flood.
+        answer["meant"] = meant(id, engine.state(registry)) if answer["chargestation"] is None else []
+        return json_answer(answer)
 
     return router

@@ -26,6 +26,7 @@ from ...projections.chargestation import chargestation
 from ..api.chargestations import known
 from ..http.streams import EventStream, Push, sse_event
 from ..http.tokens import Tokens
+from ..registry.nearest import meant
 from .availability import MINUTE, Availability
 from .pages import render, render_page
 from .refused import SHOWN, conflict_of, conflicts_of, refused_of
@@ -122,12 +123,16 @@ class Dashboard:
 
     def refused(self, id: str | None = None) -> dict[str, Any]:
         """Return what the page of those turned away shows, or that of one id that nobody knows otherwise."""
-        return {"id": id, "refused": refused_of(self.engine, id), "most": SHOWN, **self._status()}
+        like = [] if id is None else meant(id, self.engine.state(registry))
+        return {"id": id, "refused": refused_of(self.engine, id), "meant": like, "most": SHOWN, **self._status()}
 
     def refused_parts(self, id: str | None = None) -> Parts:
         """Return the parts of that page."""
-        view = self.refused(id)
-        return {"main": Part(key=view["refused"], render=_rendered("refused_main.html", view))}
+
+        async def main() -> str:
+            return render("refused_main.html", **self.refused(id))
+
+        return {"main": Part(key=refused_of(self.engine, id), render=main)}
 
     # --- the subscriptions -------------------------------------------------------------------------------------------
 

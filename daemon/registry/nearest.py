@@ -24,6 +24,8 @@ _LOOKED_AT: Final = 50
 """Of those equally near, so many are looked at for look-alikes."""
 _ALIKE: Final = str.maketrans("OoIiLlSsBbZz", "001111558822")
 """Letters, and the digits that they are mistaken for."""
+_MARKS: Final = ("-", "_", "", " ", "/", "*", ".")
+_WORD: Final = re.compile(r"\d+|[^\W\d_]+")
 _NUMBER: Final = re.compile(r"\d+")
 
 
@@ -58,7 +60,9 @@ def _forms(claimed: str) -> Iterator[str]:
     twice = half and claimed[:half].casefold() == claimed[-half:].casefold()  # with a mark between, or without
     plain += [claimed[:half], claimed[-half:]] if twice else []
     plain += [part for part in re.split(r"[/\\?#]", claimed) if part]
-    for form in dict.fromkeys(plain):
+    # Words and numbers with other marks between them, or with none.
+    marked = [mark.join(_WORD.findall(form)) for form in plain for mark in _MARKS]
+    for form in dict.fromkeys(plain + marked):
         for cased in (form, form.upper(), form.lower()):
             yield cased
             yield from _with_zeros(cased)

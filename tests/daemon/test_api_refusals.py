@@ -96,12 +96,14 @@ async def test_what_was_long_ago_is_not_listed() -> None:
 async def test_why_answers_for_an_id_that_nobody_registered() -> None:
     """steve#33: why does my charger not connect?"""
     async with open_office() as office:
+        await office.engine.record(StationRegistered(), subject="CP-007")
         await turn_away(office, "CP 7")
         why = (await office.ask("GET", "/chargestations/CP%207/why")).json
         gone = await office.ask("GET", "/chargestations/CP%207")
 
     assert why["answer"] == "CP 7 is not registered, and was never let in."
     assert [row["hint"] for row in why["refusals"]] == ["a hint"]
+    assert why["meant"] == ["CP-007"]
     assert gone.status == 404
 
 

@@ -45,12 +45,13 @@ async def test_who_was_turned_away_is_listed_with_what_to_do() -> None:
 async def test_an_id_that_was_only_ever_turned_away_has_a_page() -> None:
     """Java-OCA-OCPP#240: why does my charger not connect?"""
     async with open_office() as office:
-        await turn_away(office, "CP-7", hint="did you mean CP-007?")
+        await office.engine.record(StationRegistered(), subject="CP/007")
+        await turn_away(office, "CP-7", hint="see the manual")
         said = await page(office, "/stations/CP-7")
         nobody = await page(office, "/stations/CP-9", status=404)
 
-    assert "Not registered, and never let in." in said
-    assert "did you mean CP-007?" in said
+    assert 'Not registered, and never let in. Did you mean <a href="/stations/CP%2F007">CP/007</a>?' in said
+    assert "see the manual" in said
     assert "There is no station" in nobody
 
 

@@ -26,6 +26,9 @@ FLEET = {"CP-007", "CP-1234", "EVB-P1234567", "Berlin/7", "SE*EVB*P1", "Wallbox 
         ("EVBP1234567", "EVB-P1234567"),
         ("CP-7", "CP-007"),
         ("CP-00000007", "CP-007"),
+        ("cp7", "CP-007"),
+        ("CP 07", "CP-007"),
+        ("berlin-007", "Berlin/7"),
         ("020041", "20041"),
         ("EVB-P1234657", "EVB-P1234567"),  # two letters swapped
         ("EVB-P12345678", "EVB-P1234567"),  # one too many
