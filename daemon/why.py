@@ -127,8 +127,9 @@ def explain(log: Log, station: str, *, until: int | None = None, most: int = MOM
     if shown is None and not refused:
         raise NotFound(f"there is no station {station!r} as of position {until}")
     newest = next(iter(log.read(until - 1, until=until)), None) if until else None
-    moment = now if now is not None or newest is None else newest.at
-    conflict = None if moment is None else story.fold.state(conflicts).of(station, moment)
+    if now is None:
+        now = 0 if newest is None else newest.at
+    conflict = story.fold.state(conflicts).of(station, now)
     for moment in story.moments:
         for message in moment.messages:
             _add_failures(message, log)

@@ -40,7 +40,8 @@ def reasons(engine: Engine) -> APIRouter:
 
         answer = await trio.to_thread.run_sync(read, limiter=REPLAYS)
         # Of what is registered now: the hints that were recorded are of then, and few in a flood.
-        answer["meant"] = meant(id, engine.state(registry)) if answer["chargestation"] is None else []
+        registered = engine.state(registry)
+        answer["meant"] = meant(id, registered) if answer["chargestation"] is None else []
         return json_answer(answer)
 
     return router

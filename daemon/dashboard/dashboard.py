@@ -123,7 +123,8 @@ class Dashboard:
 
     def refused(self, id: str | None = None) -> dict[str, Any]:
         """Return what the page of those turned away shows, or that of one id that nobody knows otherwise."""
-        like = [] if id is None else meant(id, self.engine.state(registry))
+        registered = self.engine.state(registry)
+        like = [] if id is None else meant(id, registered)
         return {"id": id, "refused": refused_of(self.engine, id), "meant": like, "most": SHOWN, **self._status()}
 
     def refused_parts(self, id: str | None = None) -> Parts:
