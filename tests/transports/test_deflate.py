@@ -19,7 +19,7 @@ from websockets.frames import Frame, Opcode
 from websockets.headers import parse_extension
 from wsproto import ConnectionType
 from wsproto.connection import Connection
-from wsproto.events import Message, Ping
+from wsproto.events import BytesMessage, Ping
 
 from stationkeeper.transports.handshake.deflate import Inflation, agree
 from stationkeeper.transports.websocket.inflation import Inflater
@@ -243,7 +243,7 @@ def test_however_messages_are_compressed_fragmented_and_cut_they_arrive_as_sent(
         if plain := inflater.feed(data[begin:end]):
             library.receive_data(plain)
         for event in library.events():
-            if isinstance(event, Message):
+            if isinstance(event, BytesMessage):
                 part += bytes(event.data)
                 if event.message_finished:
                     arrived.append(part)
