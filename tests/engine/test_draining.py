@@ -173,3 +173,21 @@ async def test_without_a_drain_all_are_closed_at_once(autojump_clock: MockClock)
         ends = await watch([await stations.connect(f"CP-{number}") for number in range(10)], nursery)
 
     assert max(at for at, _, _ in ends) < 1
+
+
+async def test_whoever_goes_by_itself_is_not_waited_for(autojump_clock: MockClock) -> None:
+    log, stations = MemoryLog(), MemoryStations()
+
+    async def leave(late: list[MemoryStation]) -> None:
+        await trio.sleep(1)
+        for station in late:
+            station.lose()
+
+    async with trio.open_nursery() as nursery:
+        async with gateway(log, stations):
+            fleet = [await stations.connect(f"CP-{number}") for number in range(10)]
+            nursery.start_soon(leave, fleet[5:])
+            began = trio.current_time()
+        took = trio.current_time() - began
+
+    assert took == pytest.approx(8.0, abs=0.5)  # when the last of those that stayed had its turn

@@ -89,15 +89,11 @@ class Turns:
         free = min(now - self._spoken_for, since) * self._rate * _SHARE
         self._at = now
         self._forget(now)
-        if not self._numbers:
-            new, self._kept = new + self._kept, 0.0  # what was kept for those who come back is everybody's again
         kept = new * _SHARE if self._numbers else 0.0
         spilt = max(self._kept + kept - self._bound, 0.0)
         self._kept += kept - spilt
-        common = self._common + new - kept + spilt
-        self._common = min(common, self._bound)
-        # Tokens that nobody at all came for let the numbers go on faster.
-        self._served = min(self._served + max(free, 0.0) + common - self._common, float(self._last))
+        self._common = min(self._common + new - kept + spilt, self._bound)
+        self._served = min(self._served + max(free, 0.0), float(self._last))
 
     def _forget(self, now: float) -> None:
         """Forget numbers whose holders have not come for long."""
@@ -106,7 +102,6 @@ class Turns:
             if self._numbers[first].back + _KEPT >= now:
                 return
             del self._numbers[first]
-        self._served = float(self._last)
 
     def _later(self, key: str, held: _Number | None, now: float) -> float:
         """Give *key* a number, if it has none and one is to be had; return the seconds until it should come back."""

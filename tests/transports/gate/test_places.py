@@ -72,6 +72,18 @@ def test_a_place_is_free_when_its_holder_has_left() -> None:
     assert places.next_look() == inf
 
 
+def test_who_has_left_has_to_go_no_more() -> None:
+    places = Places(2)
+    guests = [Guest(places, 0.0), Guest(places, 0.0)]
+    guests[0].come = 1
+    places.must_go(SILENT)
+    for guest in guests:
+        places.leave(guest.waiting)
+
+    assert places.must_go(100.0) is None
+    assert places.next_look() == inf
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["enter", "send", "ask", "leave", "look"])), max_size=120))
 def test_nobody_goes_before_its_time_and_whoever_asks_when_told_finds_it(steps: list[tuple[int, str]]) -> None:
     places, guests, now = Places(8), list[Guest](), 0.0

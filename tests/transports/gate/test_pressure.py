@@ -50,3 +50,12 @@ def test_however_late_the_loop_is_some_are_accepted_in_time_and_few_out_of_it(st
         else:
             assert now >= accepted_at + EASE.patience - 1e-9
             accepted_at = now
+
+
+def test_after_some_were_accepted_in_spite_of_it_the_rest_waits_again() -> None:
+    pressure = Pressure()
+    pressure.woke(1.0, 0.0)
+
+    assert pressure.wait(EASE.patience) == 0
+    assert pressure.wait(EASE.patience + 0.1) > 0
+    assert pressure.wait(2 * EASE.patience) == 0

@@ -21,7 +21,7 @@ class Fleet:
     """Stations that come *load* times as fast as they can be let in, for a while, and come back until they are in.
 
     They come back when they were told, in whole seconds and up to *late* seconds after; those that do not *obey* when
-    it suits them.
+    it suits them. While the network is *away*, from one moment to another, nobody comes, and then all at once.
     """
 
     per_second: float
@@ -30,6 +30,7 @@ class Fleet:
     late: float = 2.0
     obey: float = 1.0
     seed: int = 0
+    away: tuple[float, float] = (0.0, 0.0)
     tries: Counter[str] = field(factory=Counter[str])
     waited: dict[str, float] = field(factory=dict[str, float])
     ended: float = 0.0
@@ -44,6 +45,9 @@ class Fleet:
         heapq.heapify(coming)
         while coming:
             now, station = heapq.heappop(coming)
+            if self.away[0] < now < self.away[1]:
+                heapq.heappush(coming, (self.away[1] + random.random() * self.late, station))
+                continue
             self.tries[station] += 1
             wait = turns.take(station, now)
             if not wait:
@@ -155,3 +159,41 @@ def test_those_turned_away_in_one_moment_are_told_different_times() -> None:
     told = [turns.take(f"CP-{number}", 0.0) for number in range(500)]
 
     assert 0.9 < max(told) - min(told) < 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_a_whole_network_comes_late_and_at_once_its_stations_still_find_their_turn(seed: int) -> None:
+    fleet = Fleet(50.0, load=3.0, seconds=30.0, seed=seed, away=(10.0, 40.0)).run()
+
+    assert max(fleet.tries.values()) <= 6
+    assert len(fleet.waited) / (fleet.ended - 30) > 0.8 * 50
+
+
+def test_the_burst_after_a_quiet_hour_is_bounded() -> None:
+    turns = Turns(10.0, most=1000, chance=lambda: 0.0)
+    turns.take("first", 0.0)
+    let_in = [turns.take(f"CP-{number}", 3600.0) for number in range(100)].count(0)
+
+    assert 10 <= let_in <= 20
+
+
+def test_what_nobody_came_back_for_goes_to_whoever_is_there() -> None:
+    turns = Turns(10.0, most=1000, chance=lambda: 0.0)
+    for number in range(200):
+        turns.take(f"gone {number}", 0.0)
+    let_in = [turns.take(f"CP-{tenth}", tenth / 10) for tenth in range(1, 600)].count(0)
+
+    assert let_in > 0.9 * 599
+
+
+def test_one_that_hammers_when_its_turn_has_come_holds_up_nobody_else() -> None:
+    turns = Turns(1.0, most=1000, chance=lambda: 0.0)
+    late = [f"late {number}" for number in range(20)]
+    for station in ["first", *late]:
+        turns.take(station, 0.0)
+    left = [station for station in late if turns.take(station, 60.0)]  # all at once: there are not tokens for all
+    for _ in range(1000):
+        turns.take(left[-1], 60.0)
+
+    assert len(left) > 5
+    assert turns.take("CP-1", 60.0) < 30
