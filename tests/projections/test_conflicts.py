@@ -170,7 +170,8 @@ def test_what_is_over_is_forgotten_though_what_began_before_goes_on() -> None:
     day.takes_over("CP-7", first, late, alive_at=late)
     day.dials_in("CP-9", late + 3 * SECOND)
 
-    assert list(fold(conflicts, day)) == ["CP-7"]
+    state = fold(conflicts, day)
+    assert list(state) == ["CP-7"]
 
 
 def test_a_conflict_that_stands_is_not_ended_by_one_outage() -> None:
