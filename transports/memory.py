@@ -118,7 +118,9 @@ class MemoryStations:
         busy = door.busy(welcome.station)
         if busy is not None:
             raise _turned_away(door, knock, 503, busy.reason)
-        subprotocol: Subprotocol | None = choose(knock.offered, welcome.protocol)
+        subprotocol: Subprotocol | None = choose(
+            knock.offered, welcome.protocol, lenient="subprotocol" in welcome.lenient
+        )
         if subprotocol is None:
             raise _turned_away(door, knock, 101, "no_subprotocol")
         return Arrival(

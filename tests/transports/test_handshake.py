@@ -207,6 +207,13 @@ def test_a_head_ends_with_an_empty_line() -> None:
     assert end_of_head(b"GET / HTTP/1.1\nHost: x\n\nearly") == 24
 
 
+@pytest.mark.parametrize("first", [b"G", b"\r\n", b"PROX", b"\0"])
+def test_nothing_is_decided_before_the_head_is_whole(first: bytes) -> None:
+    reception = Reception(Manners(admit=AnyStation(), path="/ocpp"), "192.0.2.1")
+
+    assert reception.receive(first) is None
+
+
 @pytest.mark.parametrize(
     ("fragment", "late", "status", "reason"),
     [

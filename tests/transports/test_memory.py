@@ -125,6 +125,21 @@ async def test_who_is_not_admitted_after_all_is_told_why() -> None:
     assert door.refusals == [("CP-1", "full", 503)]
 
 
+@pytest.mark.parametrize("lenient", [(), ("subprotocol",)])
+async def test_foreign_subprotocols_are_forgiven_as_on_a_socket(lenient: tuple[str, ...]) -> None:
+    async def admit(knock: Knock) -> Welcome | Refusal:
+        return Welcome(station=knock.station, protocol="ocpp1.6", lenient=lenient)
+
+    transport, door = MemoryStations(admit=admit), FullAtLast()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.serve, door)
+        with pytest.raises(NotLetIn) as caught:
+            await transport.connect("CP-1", offered=("ocpp1.5",))
+        transport.stop_accepting()
+
+    assert caught.value.reason == ("full" if lenient else "no_subprotocol")
+
+
 @pytest.mark.parametrize(("liveness", "asked"), [(Liveness(), 20.0), (Liveness(ping_interval=0, silence=60), 60.0)])
 async def test_at_a_timeout_the_path_is_asked_for_the_time_of_the_silence(
     liveness: Liveness, asked: float, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch

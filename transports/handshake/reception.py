@@ -126,10 +126,10 @@ class Reception:
         received = self.received
         received += data
         end = end_of_head(received)
-        if end is None and len(received) <= MAX_HEAD and not received.startswith(b"\r"):
-            return None
-        if (refused := misplaced(received)) is not None:
+        if not received.startswith(b"G") and (refused := misplaced(received)) is not None:
             raise refused
+        if end is None and len(received) <= MAX_HEAD:
+            return None
         if end is None or end > MAX_HEAD:
             raise Refused(431, "oversized_head", f"a request's head has at most {MAX_HEAD} bytes")
         self.early = bytes(received[end:])
