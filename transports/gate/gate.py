@@ -10,7 +10,6 @@ No sockets, no clock, no tasks: time is an argument, in seconds of any clock tha
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 from random import random
@@ -19,14 +18,15 @@ from typing import Final
 from attrs import frozen
 
 from ..handshake.answers import Refused, retry_after
+from .known import Known
 from .pressure import Ease, Pressure
 from .rates import Rate, Rates
 from .turns import Turns
 
 _REMEMBERED: Final = 50_000
-"""Stations, or addresses, whose buckets are kept; some 150 bytes each."""
+"""Stations, or addresses, whose buckets are kept while they are not full; some 120 bytes each."""
 _NUMBERS: Final = 100_000
-"""Stations whose turns are kept; some 250 bytes each."""
+"""Stations whose turns are kept; some 200 bytes each."""
 _OURS: Final = 500
 """From this status on it was no fault of the peer's."""
 
@@ -64,8 +64,8 @@ class Gate:
     ) -> None:
         limits = limits or Limits()
         self._chance = chance
-        self._known: OrderedDict[str, None] = OrderedDict()
-        """Stations that were let in, in the order of their last time."""
+        self._known = Known()
+        """Stations that were let in."""
         self._pressure = Pressure(ease)
         self._addresses = Rates(limits.address, most=_REMEMBERED)
         self._stations = Rates(limits.station, most=_REMEMBERED)
@@ -111,10 +111,7 @@ class Gate:
                 hint = "more stations come than handshake_rate lets in; it has its turn, and should come again"
                 return Refused(503, "overloaded", hint, retry_after(wait, stray=0.0))
         self._stations.spend(station, now)
-        self._known[station] = None
-        self._known.move_to_end(station)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.add(station)
         return None
 
 
