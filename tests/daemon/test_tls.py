@@ -42,11 +42,13 @@ def shakes_hands(server: ssl.SSLContext, authority: trustme.CA) -> bool:
         return False
 
 
-def meet(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+def meet(
+    server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """Let a client and a server shake hands; return both ends."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
-        client.wrap_bio(to_client, to_server, server_hostname="127.0.0.1"),
+        client.wrap_bio(to_client, to_server, server_hostname="127.0.0.1", session=session),
         server.wrap_bio(to_server, to_client, server_side=True),
     )
     done = [False, False]
@@ -56,6 +58,8 @@ def meet(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject,
                 end.do_handshake()
                 done[index] = True
     assert all(done)
+    ends[1].write(b"hello")  # with it comes the ticket, in TLS 1.3
+    assert ends[0].read(5) == b"hello"
     return ends
 
 
@@ -252,6 +256,26 @@ def test_a_reload_takes_authorities_away(tmp_path: Path) -> None:
 
     with pytest.raises(ssl.SSLCertVerificationError):
         meet(tls.context, client)
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_resumed_session_still_has_its_certificate_and_ends_with_a_reload(
+    tmp_path: Path, newest: ssl.TLSVersion
+) -> None:
+    authority, stations = trustme.CA(), trustme.CA()
+    issue(tmp_path, "a", authority)
+    stations.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = StationTls(tmp_path / "a.pem", tmp_path / "a.key", client_ca=tmp_path / "ca.pem")
+    client = restricted(authority, newest=newest)
+    stations.issue_cert("cp-7.example", common_name="CP-7").configure_cert(client)
+
+    first = meet(tls.context, client)
+    resumed = meet(tls.context, client, first[0].session)
+    tls.reload()
+    after = meet(tls.context, client, resumed[0].session)
+
+    assert [ends[1].session_reused for ends in (first, resumed, after)] == [False, True, False]
+    assert first[1].getpeercert() == resumed[1].getpeercert() == after[1].getpeercert() != {}
 
 
 @pytest.mark.parametrize("text", [None, "", "nothing of the kind"])
