@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 from base64 import b64encode
 from contextlib import suppress
@@ -205,6 +206,24 @@ def test_a_head_ends_with_an_empty_line() -> None:
     assert end_of_head(b"GET / HTTP/1.1\r\nHost: x\r\n") is None
     assert end_of_head(request() + b"early") == len(request())
     assert end_of_head(b"GET / HTTP/1.1\nHost: x\n\nearly") == 24
+
+
+@pytest.mark.parametrize("filling", [b" ", b"\t ", b"a", b": ", b"\nA:b"])
+@pytest.mark.parametrize("end", [b"", b"\0", b"\x0b:"])
+def test_a_head_costs_no_more_than_its_length(filling: bytes, end: bytes) -> None:
+    """A pattern that goes back over what it has read would need hours for this: the alarm is there for that alone."""
+
+    def too_long(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(30)
+    try:
+        with suppress(Refused):
+            parse_head(request(extra=["X:{}"]).replace(b"{}", filling * 1_000_000 + end))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("first", [b"G", b"\r\n", b"PROX", b"\0"])

@@ -22,7 +22,8 @@ MAX_HEADERS: Final = 128
 
 _END: Final = re.compile(rb"\n\r?\n")
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/(\d)\.(\d)(?=\r?\n)")
-_FIELD: Final = re.compile(rb"\n([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)(?=\r?\n)")
+_FIELD: Final = re.compile(rb"\n([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)(?=\r?\n)")
+"""It gives nothing back that it has taken (`++`, `*+`): else a line of spaces would take the square of its length."""
 _NAME: Final = re.compile(rb"([A-Za-z-]{1,40})[ \t]*:")
 _NEARLY: Final = re.compile(rb"[A-Z]+ (.*) HTTP/\d")
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")

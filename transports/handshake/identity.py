@@ -20,13 +20,15 @@ MAX_ID: Final = 255
 1.6, 3.1.1). Who breaks the rule of 2.x and is registered so is let in: we part user name and password at the id that
 we know, so a colon does no harm. Registration for 2.x forbids both."""
 
-_AUTHORITY: Final = re.compile(r"(?:ws|http)s?://[^/?#]*", re.IGNORECASE)
+_AUTHORITY: Final = re.compile(r"^(?:ws|http)s?://[^/?#]*", re.IGNORECASE)
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _VERSION: Final = re.compile(
     r"(?:ocpp[-_]?)?v?(?:1[._]?[256]|2[._]?0|2[._]?0[._]?1|2[._]?1)[-_]?j?(?:son)?", re.IGNORECASE
 )
 """A segment that names a version: it does not decide which one is spoken (OCPP-J 2.1, p. 9)."""
+_CLEAR: Final = 8
+"""Segments of which one may still be clear."""
 _BESIDE: Final = re.compile(rf"{_VERSION.pattern}|ocpp[-_]?j?|j|json", re.IGNORECASE)
 """A segment that names what is spoken, and no station, when it stands before the id."""
 
@@ -83,6 +85,8 @@ def _segment(target: str, prefix: str, authorization: bytes | None) -> str:
 
 def _only(segments: list[str]) -> str | None:
     """Return the one segment that can be the id, next to such as are none; None if that is not clear."""
+    if len(segments) > _CLEAR:
+        return None
     while len(segments) > 1 and _BESIDE.fullmatch(segments[0]):
         segments = segments[1:]
     while len(segments) > 1 and _VERSION.fullmatch(segments[-1]):
