@@ -226,6 +226,24 @@ async def test_security_and_password_agree_after_any_change(engine: Engine, regi
     assert not [id for id in engine.secrets.ids() if id.startswith("cred_")]
 
 
+async def test_the_old_password_ends_when_the_new_one_is_in_use_and_by_no_other_sign(
+    engine: Engine, registrar: Registrar
+) -> None:
+    await registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="")
+    (only,) = engine.state(registry)["CP-7"].record.credentials
+    alone = await registrar.settle_on("CP-7", only.id, actor="")
+    await registrar.update("CP-7", StationChanges(generate=True, overlap=60, name="Bay 7"), actor="")
+    new, old = engine.state(registry)["CP-7"].record.credentials
+    by_old = await registrar.settle_on("CP-7", old.id, actor="")
+    of_nobody = await registrar.settle_on("CP-8", new.id, actor="")
+    by_new = await registrar.settle_on("CP-7", new.id, actor="")
+    record = engine.state(registry)["CP-7"].record
+
+    assert (alone, by_old, of_nobody, by_new) == (None, None, None, engine.position)
+    assert (record.credentials, record.name) == ((new,), "Bay 7")
+    assert not await registrar.credentials.matches(old.id, PASSWORD.encode())
+
+
 async def test_profile_and_security_agree_after_any_change(engine: Engine, registrar: Registrar) -> None:
     await registrar.register(NewStation(id="CP-7", profile=3, serial="SN-7", lenient=("origin",)), actor="")
     first = engine.state(registry)["CP-7"].record
