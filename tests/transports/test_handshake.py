@@ -226,6 +226,22 @@ def test_a_head_costs_no_more_than_its_length(filling: bytes, end: bytes) -> Non
         signal.signal(signal.SIGALRM, before)
 
 
+@given(st.lists(st.integers(1, 60), max_size=30), st.sampled_from([b"\r\n", b"\n"]))
+def test_a_head_may_come_in_any_pieces(sizes: list[int], newline: bytes) -> None:
+    data = request(extra=["Authorization: Basic Q1AtMTp4"]).replace(b"\r\n", newline) + b"early"
+    reception = Reception(Manners(admit=AnyStation(), path="/ocpp"), "192.0.2.1")
+    at, knock = 0, None
+    for size in [*sizes, len(data)]:
+        knock = reception.receive(data[at : at + size])
+        at += size
+        if knock is not None:
+            break
+
+    assert knock is not None
+    assert (knock.station, knock.password) == ("CP-1", b"x")
+    assert b"early".startswith(reception.early)
+
+
 @pytest.mark.parametrize("first", [b"G", b"\r\n", b"PROX", b"\0"])
 def test_nothing_is_decided_before_the_head_is_whole(first: bytes) -> None:
     reception = Reception(Manners(admit=AnyStation(), path="/ocpp"), "192.0.2.1")

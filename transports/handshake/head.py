@@ -67,9 +67,12 @@ class Head:
     """Whether the header `Connection` does not name `Upgrade`: some chargers send `keep-alive`, or nothing."""
 
 
-def end_of_head(data: bytes | bytearray) -> int | None:
-    """Return where the head ends, behind its empty line; None while more of it has to come."""
-    found = _END.search(data)
+def end_of_head(data: bytes | bytearray, seen: int = 0) -> int | None:
+    """Return where the head ends, behind its empty line; None while more of it has to come.
+
+    *seen*: so many bytes were looked at before, without an end.
+    """
+    found = _END.search(data, max(0, seen - 2))
     return found.end() if found else None
 
 

@@ -124,8 +124,9 @@ class Reception:
             Refused: it must not come in.
         """
         received = self.received
+        seen = len(received)
         received += data
-        end = end_of_head(received)
+        end = end_of_head(received, seen)
         if not received.startswith(b"G") and (refused := misplaced(received)) is not None:
             raise refused
         if end is None and len(received) <= MAX_HEAD:
