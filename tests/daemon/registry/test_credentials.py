@@ -157,6 +157,18 @@ async def test_a_password_that_is_nearly_right_is_told_how(presented: bytes, tol
     assert bool(likeness) == bool(told)
 
 
+@given(st.binary(max_size=600))
+def test_whatever_is_presented_it_is_judged_and_no_stranger_is_told_to_be_near(presented: bytes) -> None:
+    async def judge() -> None:
+        credentials = await kept(KEY)
+        likeness, right = credentials.likeness(["c"], presented), credentials.known("c", presented)
+
+        assert not likeness
+        assert right is False
+
+    trio.run(judge)
+
+
 async def test_capitals_are_told_of_a_key_that_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials = await kept(b"0123456789abcdefghij")
 
