@@ -12,11 +12,12 @@ from trio.testing import MockClock
 from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.entry import Recorded
-from stationkeeper.engine.events import ConnectionClosed, GatewayStopped
+from stationkeeper.engine.events import ConnectionClosed, GatewayStopped, StationRegistered, WebhookAdded
 from stationkeeper.engine.log.memory import MemoryLog
+from stationkeeper.engine.sending import Answer, Attempt, Sender
 from stationkeeper.engine.stations import Connection
 from stationkeeper.engine.testing.clock import VirtualClock
-from stationkeeper.projections import presence
+from stationkeeper.projections import outbox, presence
 from stationkeeper.transports.memory import Closed, MemoryStation, MemoryStations, NotLetIn
 
 LIVENESS = Liveness(ping_interval=10, ping_timeout=5, silence=900)
@@ -191,3 +192,37 @@ async def test_whoever_goes_by_itself_is_not_waited_for(autojump_clock: MockCloc
         took = trio.current_time() - began
 
     assert took == pytest.approx(8.0, abs=0.5)  # when the last of those that stayed had its turn
+
+
+class Hanging(Sender):
+    """Sends, and gets no answer."""
+
+    def __init__(self) -> None:
+        self.begun = trio.Event()
+
+    async def send(self, attempt: Attempt) -> Answer:
+        self.begun.set()
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None: ...
+
+
+async def test_a_drain_leaves_time_to_end_in_order_whatever_is_being_sent(autojump_clock: MockClock) -> None:
+    log, stations, sender = MemoryLog(), MemoryStations(), Hanging()
+    settings = EngineSettings(liveness=LIVENESS, drain=28, shutdown_timeout=30)
+    async with open_engine(
+        log,
+        transports=[stations, sender],
+        projections=[presence, outbox],
+        settings=settings,
+        clock=VirtualClock(),
+        inline=True,
+    ) as engine:
+        engine.secrets.keep("s1", b"secret")
+        await engine.record(StationRegistered(), subject="CP-1")
+        await engine.record(WebhookAdded(url="https://a.example/", secrets=("s1",)), subject="w1")
+        await stations.connect("CP-1")
+        await stations.connect("CP-2")
+        await sender.begun.wait()
+
+    assert [recorded.kind for recorded in log.read()][-1] == GatewayStopped.kind
