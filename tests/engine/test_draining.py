@@ -221,8 +221,8 @@ async def test_a_drain_leaves_time_to_end_in_order_whatever_is_being_sent(autoju
         engine.secrets.keep("s1", b"secret")
         await engine.record(StationRegistered(), subject="CP-1")
         await engine.record(WebhookAdded(url="https://a.example/", secrets=("s1",)), subject="w1")
-        await stations.connect("CP-1")
-        await stations.connect("CP-2")
+        for number in range(1, 11):
+            await stations.connect(f"CP-{number}")
         await sender.begun.wait()
 
     assert [recorded.kind for recorded in log.read()][-1] == GatewayStopped.kind
