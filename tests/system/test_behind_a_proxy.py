@@ -177,8 +177,9 @@ def live(served: Served, id: str) -> Any:
 
 
 @needs("haproxy")
-def test_behind_an_haproxy_that_ends_tls_profiles_and_addresses_are_known(tmp_path: Path) -> None:
-    trial = Trial(tmp_path, "HAProxy that ends TLS")
+@pytest.mark.parametrize("transport", ["dense", "trio-websocket"])
+def test_behind_an_haproxy_that_ends_tls_profiles_and_addresses_are_known(tmp_path: Path, transport: str) -> None:
+    trial = Trial(tmp_path, "HAProxy that ends TLS", more=f'transport = "{transport}"')
     plain = trial.register("CP-1", "--generate", "--profile", "1")
     password = trial.register("CP-2", "--generate", "--profile", "2")
     trial.register("CP-3", "--profile", "3")
