@@ -275,6 +275,16 @@ def test_marks_that_mean_nothing_are_errors_and_what_came_before_is_handed_on(da
     assert (inflater.fault.cause, inflater.fault.code) == ("protocol_error", 1002)
 
 
+def test_fragments_count_together_inflated() -> None:
+    data, more = deflated(b"x" * (LIMIT - 10)), deflated(b"y" * 20)
+    whole, rest = data + b"\x00\x00\xff\xff", more
+    inflater = Inflater(LIMIT)
+    inflater.feed(frame(whole, fin=False, rsv=4) + frame(rest, opcode=0))
+
+    assert inflater.fault is not None
+    assert inflater.fault.cause == "message_too_big"
+
+
 def test_a_ping_has_room_beside_a_message_of_the_limit() -> None:
     inflater = Inflater(LIMIT)
     inflater.feed(frame(b"x" * LIMIT, fin=False) + frame(b"p" * 125, opcode=9) + frame(b"", opcode=0))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import pytest
@@ -272,6 +272,16 @@ def test_the_kernel_finds_a_path_dead_that_is_never_pinged(
         finally:
             process.kill()
             process.wait()
+
+
+async def test_the_kernel_watches_who_was_let_in(transport: Transport) -> None:
+    async with serving(transport) as (engine, _), station(engine.urls[0]):
+        connection = engine.connection("CP-1")
+        assert connection is not None
+        link: Any = connection.link
+        sock: socket.socket = link._sock if transport is DenseStations else link._wire.sock
+
+        assert seconds_until_given_up(sock) == 35
 
 
 async def test_an_operator_sees_a_round_trip_of_a_station_that_is_never_pinged(transport: Transport) -> None:
