@@ -27,6 +27,8 @@ CHECKPOINT_DELAY = 0.8
 """Seconds that a commit may wait for a checkpoint that speaks of it, so that with the writing it is within one."""
 CHECKPOINT_EVENTS = 1_000
 """Events that are not waited for any longer."""
+LAG_FADES = 0.9
+"""What is left, a second later, of how late the loop was at worst."""
 BREATH = 256
 """Stations pinged or timed out at one go: some 5 ms, then everybody else gets a turn."""
 
@@ -49,9 +51,15 @@ async def watch(engine: Engine) -> None:
         doorway.watched_sooner = sooner.set
         asleep = clock.stepless()
         wait = min(max(doorway.watchdog.next_deadline() - asleep, 0.0), 1.0)
-        with trio.move_on_after(wait):
+        with trio.move_on_after(wait) as sleep:
             await sooner.wait()
-        engine.lag = max(clock.stepless() - asleep - wait, engine.lag * 0.9)
+        late = clock.stepless() - asleep - wait
+        if not sleep.cancelled_caught:
+            # Woken before its time, as in a storm again and again: then a turn of the loop says how late it is.
+            turned = clock.stepless()
+            await trio.lowlevel.checkpoint()
+            late = clock.stepless() - turned
+        engine.lag = max(late, engine.lag * LAG_FADES ** (clock.stepless() - asleep))
 
 
 def _act_on(engine: Engine, connection: LiveConnection, due: Due, lag: float) -> None:
