@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..engine.stations import OnMessage
 from ..transports import DenseStations, WebSocketStations
 from ..transports.admission import Admit
-from ..transports.dense.house import OnMessage
 from ..transports.gate.gate import Gate
 from .configuration.config import StationsSection
 from .configuration.units import Address

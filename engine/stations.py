@@ -6,7 +6,7 @@ hears and how it ended, and obeys the orders that come over its `Link`, which ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
@@ -140,6 +140,10 @@ class Connection(Protocol):
     async def send(self, text: str) -> None:
         """Send one message to the station (see `Link.send`)."""
         ...
+
+
+OnMessage: TypeAlias = Callable[[Connection, str], Awaitable[object]]
+"""Handles a station's message, one at a time for each station; answers with `await connection.send(text)`."""
 
 
 class Undecided(Protocol):

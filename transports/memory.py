@@ -7,7 +7,6 @@ before the end that follows them, orders that never block, and bytes that have c
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -15,7 +14,7 @@ from attrs import frozen
 
 from ..engine.errors import LogUnavailable
 from ..engine.events import Reach
-from ..engine.stations import Arrival, Connection, Door, Ending, Hint, NotAdmitted
+from ..engine.stations import Arrival, Connection, Door, Ending, Hint, NotAdmitted, OnMessage
 from .admission import SUBPROTOCOLS, Admit, AnyStation, Knock, Refusal, Subprotocol
 from .handshake.subprotocols import choose
 
@@ -27,9 +26,6 @@ _DRAIN: Final = 10.0
 """Seconds in which messages that came before the station's end may still be handled."""
 _UNREAD_TIME: Final = 20.0
 """Seconds for which a message may wait because the station does not read."""
-
-OnMessage = Callable[[Connection, str], Awaitable[object]]
-"""Handles a station's message; answers with `await connection.send(text)`."""
 
 
 @frozen

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial, wraps
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 import trio
@@ -42,9 +42,7 @@ from ..events import (
 from ..log.memory import Fault, MemoryLog
 from ..run import open_engine
 from ..settings import EngineSettings, Liveness
-from ..stations import Connection, StationTransport
-
-OnMessage: TypeAlias = Callable[[Connection, str], Awaitable[object]]
+from ..stations import Connection, OnMessage, StationTransport
 
 STRANGER = "stranger"
 """The id that the transport under test must turn away with 404; any other it admits."""

@@ -21,11 +21,10 @@ from raw_station import RawStation, Rejected, dial_tcp, request
 from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import PingSettings
 from stationkeeper.engine.settings import Liveness
-from stationkeeper.engine.stations import Arrival, Busy, Connection, Ending, Link, NotAdmitted
+from stationkeeper.engine.stations import Arrival, Busy, Connection, Ending, Link, NotAdmitted, OnMessage
 from stationkeeper.engine.watch.refusals import HINT_LENGTH
 from stationkeeper.transports import AnyStation, DenseStations, Knock, Refusal, WebSocketStations, Welcome
 from stationkeeper.transports.admission import Admit
-from stationkeeper.transports.websocket.peer import OnMessage
 
 Stations: type[WebSocketStations | DenseStations] = WebSocketStations
 

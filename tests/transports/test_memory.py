@@ -14,13 +14,12 @@ from stationkeeper.engine.clock import Clock
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.events import ConnectionPingTimedOut, Reach
 from stationkeeper.engine.log.memory import MemoryLog
-from stationkeeper.engine.stations import Arrival, Busy, Connection, Link, NotAdmitted, StationTransport
+from stationkeeper.engine.stations import Arrival, Busy, Connection, Link, NotAdmitted, OnMessage, StationTransport
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.engine.testing.stations import (
     STRANGER,
     Caller,
     HungUp,
-    OnMessage,
     StationConformance,
     TurnedAway,
 )

@@ -12,12 +12,11 @@ import trustme
 from raw_station import RawStation, Rejected
 
 from stationkeeper.engine.events import Reach
-from stationkeeper.engine.stations import StationTransport
+from stationkeeper.engine.stations import OnMessage, StationTransport
 from stationkeeper.engine.testing.stations import (
     STRANGER,
     Caller,
     HungUp,
-    OnMessage,
     StationConformance,
     TurnedAway,
 )

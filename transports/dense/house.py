@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import trio
 from attrs import define, field
 
-from ...engine.stations import Connection, Door
+from ...engine.stations import Door, OnMessage
 from ..admission import AtOnce, Knock, Refusal, Welcome
 from ..bounds import Suspects
 from ..gate.gate import Gate
@@ -20,7 +20,6 @@ from .reactor import Reactor
 
 _LOG: Final = logging.getLogger(__name__)
 
-OnMessage = Callable[[Connection, str], Awaitable[object]]
 LOOK: Final = 0.25
 """Seconds between two looks at deadlines."""
 LINGER: Final = 1.0

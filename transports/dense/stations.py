@@ -15,7 +15,7 @@ from typing import Final
 import trio
 from attrs import evolve
 
-from ...engine.stations import Door
+from ...engine.stations import Door, OnMessage
 from ..admission import Admit
 from ..bounds import Bounds, Suspects
 from ..gate.gate import Gate
@@ -24,7 +24,7 @@ from ..handshake.proxy import networks
 from ..handshake.reception import Manners
 from ..sockets.listening import accept_from, listen, parse_address, shown
 from ..sockets.tls import Tls
-from .house import House, OnMessage
+from .house import House
 from .visit import Visit
 
 _LOG: Final = logging.getLogger(__name__)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 
 from ...engine.errors import LogUnavailable
 from ...engine.events import Reach
-from ...engine.stations import Connection, Door, Ending, NotAdmitted
+from ...engine.stations import Connection, Door, Ending, NotAdmitted, OnMessage
 from ..bounds import Suspects
 from ..frames import NOT_AGREED, PING, close_frame
 from ..handshake.answers import Refused, retry_after
@@ -22,9 +21,6 @@ from .visit import Etiquette, Visit
 from .wire import Wire
 
 _LOG: Final = logging.getLogger(__name__)
-
-OnMessage: TypeAlias = Callable[[Connection, str], Awaitable[object]]
-"""Handles a station's message; answers with `await connection.send(text)`."""
 
 _LINGER: Final = 1.0
 """Seconds that a peer has, after our last word, to close its side."""
@@ -139,7 +135,9 @@ class Peer:
         try:
             await opened.send_message(text)
         except ConnectionClosed:
-            self.ended(_how_it_ended(opened, self._wire))
+            # Until the library has answered a Close of the station it looks like one of its own: its reader will tell.
+            if self._wire.close_seen or _lost(opened):
+                self.ended(_how_it_ended(opened, self._wire))
             raise trio.BrokenResourceError("the connection has ended") from None
         finally:
             self._unread -= len(text)
@@ -250,14 +248,14 @@ class Peer:
                 try:
                     await self._on_message(connection, text)
                 except trio.BrokenResourceError:
-                    if self._ending is None:
+                    if self._ending is None and opened.closed is None:
                         raise
 
 
 def _how_it_ended(opened: WebSocketConnection, wire: Wire) -> Ending:
     """Tell apart a Close of the station, a loss, and frames that the library could not bear."""
     closed = opened.closed
-    if closed is None or closed.code == 1006:
+    if closed is None or _lost(opened):
         return Ending(side="network", cause="network_lost")
     code, reason = int(closed.code), closed.reason or ""
     if wire.close_seen:
@@ -265,6 +263,11 @@ def _how_it_ended(opened: WebSocketConnection, wire: Wire) -> Ending:
     if code == 1002 and wire.inflater is None and wire.meter.compressed:
         reason = NOT_AGREED
     return Ending(side="gateway", cause="protocol_error", code=code, reason=reason)
+
+
+def _lost(opened: WebSocketConnection) -> bool:
+    """Return whether the library has met the end of its stream, and no Close."""
+    return opened.closed is None or opened.closed.code == 1006
 
 
 def _extensions(guest: Guest) -> list[tuple[bytes, bytes]]:

@@ -14,7 +14,7 @@ from functools import partial
 import trio
 from attrs import evolve
 
-from ...engine.stations import Door
+from ...engine.stations import Door, OnMessage
 from ..admission import Admit
 from ..bounds import Bounds, Suspects
 from ..gate.gate import Gate
@@ -23,7 +23,7 @@ from ..handshake.proxy import networks
 from ..handshake.reception import Manners
 from ..sockets.listening import accept_from, listen, parse_address, shown
 from ..sockets.tls import Tls
-from .peer import OnMessage, Peer
+from .peer import Peer
 from .visit import Etiquette
 
 
