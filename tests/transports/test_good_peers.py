@@ -66,9 +66,11 @@ talks = st.builds(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@given(talk=talks)
+@given(talk=talks, order=st.random_module())
 @settings(max_examples=examples(60))
-def test_a_good_station_is_heard_and_its_end_is_told_as_what_it_was(transport: str, talk: Talk) -> None:
+def test_a_good_station_is_heard_and_its_end_is_told_as_what_it_was(transport: str, talk: Talk, order: object) -> None:
+    """*order*: also of trio's tasks."""
+
     async def world() -> tuple[list[Frame], ConnectionClosed]:
         async with fronted(transport, virtual=True) as front:
             peer = await Peer.open(f"{front.url}/CP-1")
@@ -95,6 +97,20 @@ def test_a_good_station_is_heard_and_its_end_is_told_as_what_it_was(transport: s
         assert (closed.side, closed.cause, closed.code, closed.reason) == ("station", "station_closed", code, reason)
         assert [answer.opcode for answer in answers].index(8) == len(answers) - 1
         assert answers[-1].payload[:2] == struct.pack("!H", code)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_close_right_behind_messages_is_the_stations_while_they_are_answered(transport: str) -> None:
+    # The library has its reason before it has answered the Close; meanwhile sending fails as after an error of its own.
+    async with fronted(transport) as front:
+        for number in range(20):
+            peer = await Peer.open(f"{front.url}/CP-{number}")
+            async with peer.stream:
+                await peer.send(b"".join(frame(b"{}") for _ in range(4)) + frame(struct.pack("!H", 4001), opcode=8))
+                closed = await front.closed(f"CP-{number}")
+
+            assert (closed.side, closed.cause, closed.code) == ("station", "station_closed", 4001)
+            assert closed.received == 4
 
 
 async def converse(peer: Peer, talk: Talk) -> list[Frame]:
