@@ -136,7 +136,7 @@ REGIMES = (
         name="peers",
         does="peers that say anything at all, to each station transport",
         command=lambda order: pytest("tests/transports/test_fuzzed_peers.py", "-k", "siege"),
-        environment=lambda order: {"SIEGE": str(order.times(20_000)), "SEED": str(order.seed)},
+        environment=lambda order: {"SIEGE": str(order.times(10_000)), "SEED": str(order.seed)},
     ),
     Regime(
         name="mutants",
