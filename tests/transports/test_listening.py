@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
@@ -211,3 +212,39 @@ async def test_accepting_now_takes_no_more_than_asked_and_says_when_it_is_short(
     assert {remote for _, remote in first + rest} == {"127.0.0.1"}
     assert (short, acceptor.short) == (True, False)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_late_by_our_own_work_is_late_and_late_by_that_of_others_is_not(ours: bool) -> None:
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.setblocking(False)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        for _ in range(8):
+            stack.enter_context(socket.socket()).connect(listener.getsockname())
+        gate, accepted, held = Gate(), list[socket.socket](), trio.Event()
+
+        async def hold_up() -> None:
+            if ours:
+                until = time.thread_time() + 2 * Ease().late
+                while time.thread_time() < until:
+                    pass
+            else:
+                time.sleep(2 * Ease().late)  # noqa: ASYNC251 (the core is taken away from us)
+
+        async with trio.open_nursery() as nursery:
+
+            def welcome(sock: socket.socket, remote: str) -> None:
+                accepted.append(sock)
+                if len(accepted) == 4:
+                    nursery.start_soon(hold_up)
+                if len(accepted) == 8:
+                    nursery.cancel_scope.cancel()
+
+            await accept_from(
+                listener, welcome, gate=gate, room=trio.lowlevel.checkpoint, kept_waiting=held.set, at_once=4
+            )
+        for sock in accepted:
+            sock.close()
+
+    assert held.is_set() == ours
