@@ -1,6 +1,6 @@
 """CPU of a ping and its pong in a server that watches many idle stations: ours beside what libraries do.
 
-Each is told to ping every second, which is far more often than anybody would, so that there is enough to measure.
+Each is told to ping every two seconds, which is far more often than anybody would, so that there is enough to measure.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from sides import ALL, DENSE, HARDENED, OCPP, PLAIN, Grounds, Side, grounds, pre
 PART = "ping"
 ROUNDS = 1 if "--quick" in sys.argv else 2
 PINGED = 2_000
-INTERVAL = 1.0
-SECONDS = 5.0
+INTERVAL = 2.0
+SECONDS = 8.0
 
 
 def cost(ground: Grounds, side: Side) -> float:
     """Return the CPU seconds that a server spends on one ping and its pong."""
     with ground.serving(side, ping=INTERVAL) as server, server.crowd() as crowd:
         crowd.connect(stations(PINGED))
-        crowd.stay(2 * INTERVAL)
+        crowd.stay(1.5 * INTERVAL)
         spent, pings = cpu_seconds(server.pid), crowd.pings
         crowd.stay(SECONDS)
         return (cpu_seconds(server.pid) - spent) / (crowd.pings - pings)

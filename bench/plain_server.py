@@ -18,9 +18,13 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
 
+PING_TIMEOUT = 20.0
+"""Seconds: ours, and that of `websockets`."""
+
+
 async def heartbeat(connection: WebSocketConnection, interval: float) -> None:
     while True:
-        with trio.fail_after(interval):
+        with trio.fail_after(PING_TIMEOUT):
             await connection.ping()
         await trio.sleep(interval)
 
