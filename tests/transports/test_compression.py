@@ -270,3 +270,11 @@ async def test_between_messages_a_dense_transport_keeps_nothing() -> None:
             tracemalloc.stop()
 
         assert kept < 50_000
+
+
+async def test_a_ping_has_room_beside_a_message_of_the_limit(make: Make) -> None:
+    async with serving(make()) as stage:
+        station = await stage.station(offer=False)
+        await station.send_raw(frame(b"x" * 65_535, fin=False) + frame(b"p" * 125, opcode=9) + frame(b"x", opcode=0))
+
+        assert await station.receive() == "heard 65536"

@@ -58,7 +58,9 @@ class Speech:
         """Around the task that handles them, while there is one."""
         self._bounds = bounds
         self._deflate = deflate
-        self._protocol = Protocol(Side.SERVER, max_size=bounds.message)
+        # The meter bounds what comes; the library's own bound, which a ping amid a long message meets too, is for what
+        # becomes of it when it is inflated.
+        self._protocol = Protocol(Side.SERVER, max_size=bounds.message if deflate else None)
         if deflate:
             self._protocol.extensions = [Inflation()]
         self._decoder = _Decoder()
