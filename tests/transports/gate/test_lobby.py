@@ -46,7 +46,7 @@ async def test_who_gets_no_further_makes_room(autojump_clock: MockClock) -> None
 
     async def visit() -> None:
         with lobby.handshake(lambda: 1) as patience:
-            await trio.sleep_forever()
+            await trio.Event().wait()
         cut.append(patience.cut)
 
     async with trio.open_nursery() as nursery:
