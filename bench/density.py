@@ -1,7 +1,7 @@
 """Resident memory an idle, authenticated station takes: ours beside what one would use instead.
 
 The slope of the server's resident set over the number of stations that it holds, so that what the program takes by
-itself does not count. Kernel memory does not, either: some 4 kB a socket, whoever holds it.
+itself does not count; ours has written so much before that SQLite's page cache, 16 MB at most, is full. Kernel memory does not, either: some 4 kB a socket, whoever holds it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Density:
 def memory(ground: Grounds, side: Side) -> Density:
     """Fill a server step by step, and return what a station takes."""
     sizes = (DENSE_SIZES if side is DENSE else SIZES)[: 4 if QUICK else None]
-    with ground.serving(side) as server, server.crowd() as crowd:
+    with ground.serving(side, more=("--settled",) if side.ours else ()) as server, server.crowd() as crowd:
         points: list[tuple[float, float]] = []
         program = resident_bytes(server.pid)
         for before, size in zip((0, *sizes), sizes, strict=False):

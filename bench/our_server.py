@@ -27,7 +27,7 @@ from stationkeeper.daemon.serve import GC_THRESHOLDS
 from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
 from stationkeeper.engine.events import WebhookTested
 
-_CACHE_FILLING = 40_000
+_CACHE_FILLING = 200_000
 """Events of some 500 bytes with their indexes; the cache holds 16 MB."""
 TRANSPORTS = {"trio-websocket": "WebSocketStations", "dense": "DenseStations"}
 
@@ -44,7 +44,8 @@ async def main(chosen: argparse.Namespace) -> None:
         if chosen.gc == "tuned":
             gc.collect()
             gc.freeze()
-        await fill_page_cache(engine)
+        if chosen.settled:
+            await fill_page_cache(engine)
         ballast = filled_holes()
         print(stations.addresses[0].rpartition(":")[2], flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
@@ -92,6 +93,7 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("log")
     options.add_argument("--transport", choices=[*TRANSPORTS], default="dense")
+    options.add_argument("--settled", action="store_true", help="with a log that has filled its page cache")
     options.add_argument("--ping", type=float, default=0.0)
     options.add_argument("--gc", choices=["tuned", "default"], default="tuned")
     options.add_argument("--tls", help="a file with certificate and key")
