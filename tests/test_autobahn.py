@@ -51,6 +51,8 @@ def test_a_case_is_as_good_as_its_worse_half(tmp_path: Path, behaviour: str, clo
         (1002, {}, "FAILED"),
         (1001, {"received": [["message", "", False]]}, "BINARY"),
         (1001, {"received": [["message", "", True]]}, "FAILED"),
+        (1000, {"result": "Expected binary message with payload, but got binary."}, "BINARY"),
+        (1000, {"result": "Expected binary message with payload of length 2, but got 1."}, "FAILED"),
     ],
 )
 def test_a_binary_case_is_judged_by_our_promise(

@@ -25,7 +25,7 @@ from .verdicts import Verdict, read_verdicts
 
 KEPT: Final = HOME
 """Where reports are kept, a folder for each transport."""
-BASIC: Final = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*")
+BASIC: Final = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*")
 DEFLATE: Final = ("12.*", "13.*")
 BRIEF: Final = (
     "12.1.3",
