@@ -1,7 +1,8 @@
 """Resident memory an idle, authenticated station takes: ours beside what one would use instead.
 
 The slope of the server's resident set over the number of stations that it holds, so that what the program takes by
-itself does not count; ours has written so much before that SQLite's page cache, 16 MB at most, is full. Kernel memory does not, either: some 4 kB a socket, whoever holds it.
+itself does not count; ours has written so much before that SQLite's page cache, 16 MB at most, is full. Nor does
+kernel memory count: some 4 kB a socket, whoever holds it.
 """
 
 from __future__ import annotations
