@@ -367,7 +367,7 @@ BROKEN: dict[str, tuple[str, Plan, dict[str, Any]]] = {
     "a log loses what it acknowledged": ("log", plan(Fate(at=600, kind="crash")), {"log": ForgetfulLog}),
     "messages are sent twice": ("order", plan(behaviour="flapping"), {"sender": Doubling}),
     "messages are sent in another order": (
-        "order", plan(behaviour="flapping", stations=2, hours=2), {"sender": Reordering},
+        "order", plan(behaviour="flapping", stations=4, hours=4), {"sender": Reordering},
     ),
     "messages are not sent": ("told", plan(behaviour="flapping"), {"sender": Swallowing}),
     "our own stop is told as the stations' outage": ("order", plan(STOP), {"projections": [hasty_to_tell(), outbox]}),
