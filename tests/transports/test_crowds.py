@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from struct import pack
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import trio
 from attrs import frozen
+from fronted import contexts
 from raw_station import RawStation, Rejected, dial_tcp, request
 from trio.testing import MockClock
 
@@ -95,6 +97,30 @@ def test_a_flood_of_strangers_does_not_keep_a_good_station_out(transport: Transp
             assert front.refusals() == {(503, "crowded")}
 
     in_virtual_time(world)
+
+
+@pytest.mark.parametrize("said", [100, None], ids=["half a hello", "a hello"])
+def test_strangers_that_begin_tls_and_get_no_further_make_room_too(
+    transport: Transport, said: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, client = contexts()
+    outward = ssl.MemoryBIO()
+    hello = client.wrap_bio(ssl.MemoryBIO(), outward, server_hostname="127.0.0.1")
+    with suppress(ssl.SSLWantReadError):
+        hello.do_handshake()
+    word = outward.read()[:said]
+
+    async def world() -> None:
+        settings = {"virtual": True, "max_handshakes": 4, "tls": server}
+        async with fronted(transport, **settings) as front, strangers(front, 12, word), trio.open_nursery() as nursery:
+            station = await RawStation.open(f"{front.url}/CP-1", nursery, tls=client)
+            await station.close()
+            nursery.cancel_scope.cancel()
+
+            assert front.refusals() == {(503, "crowded")}
+
+    in_virtual_time(world)
+    assert caplog.records == []
 
 
 def test_strangers_stay_while_there_is_room(transport: Transport) -> None:
