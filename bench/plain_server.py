@@ -17,7 +17,6 @@ from functools import partial
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-
 PING_TIMEOUT = 20.0
 """Seconds: ours, and that of `websockets`."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 from machine import spread
 
-COLLECT = "STATIONKEEPER_BENCH_RESULTS"
+COLLECT = "BENCH_RESULTS"
 """Names the file to which `report` also adds its results, a JSON object a line; `run.py` sets it."""
 
 
