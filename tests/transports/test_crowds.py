@@ -111,8 +111,11 @@ def test_strangers_that_begin_tls_and_get_no_further_make_room_too(
     word = outward.read()[:said]
 
     async def world() -> None:
-        settings = {"virtual": True, "max_handshakes": 4, "tls": server}
-        async with fronted(transport, **settings) as front, strangers(front, 12, word), trio.open_nursery() as nursery:
+        async with (
+            fronted(transport, virtual=True, max_handshakes=4, tls=server) as front,
+            strangers(front, 12, word),
+            trio.open_nursery() as nursery,
+        ):
             station = await RawStation.open(f"{front.url}/CP-1", nursery, tls=client)
             await station.close()
             nursery.cancel_scope.cancel()
