@@ -60,12 +60,12 @@ class Progress:
             self._message_at = now
         self._frames, self._messages = meter.frames, meter.messages
 
-    def wrote(self, waiting: int, now: float) -> None:
-        """Note how many bytes wait to be written, after an attempt."""
-        if not waiting:
-            self._waits_since = None
-        elif self._waits_since is None:
-            self._waits_since = now
+    def wrote(self, waiting: int, now: float) -> bool:
+        """Note how many bytes wait to be written, after an attempt; return whether some do now and did not, or did."""
+        if bool(waiting) == (self._waits_since is not None):
+            return False
+        self._waits_since = now if waiting else None
+        return True
 
     def overdue(self, bounds: Bounds, now: float, look: Callable[[], bool]) -> Ending | None:
         """Return how the connection ends because something takes too long. *look* tells whether bytes wait unread:

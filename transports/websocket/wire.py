@@ -25,15 +25,13 @@ import trio
 
 from ...engine.stations import Ending
 from ..admission import Certificate
-from ..bounds import Suspects
+from ..bounds import Progress, Suspects
 from ..frames import Meter, is_close
+from ..sockets.nonblocking import WOULD_BLOCK, half_close, peek, reset_on_close
 from ..sockets.tls import certificate_of
 from .inflation import Inflater
 
-_WOULD_BLOCK: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _LOST: Final = Ending(side="network", cause="network_lost")
-_RST_ON_CLOSE: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
-"""SO_LINGER with a time of 0: what is unsent is thrown away, and the peer gets a reset (socket(7))."""
 
 
 class Owner(Protocol):
@@ -56,22 +54,18 @@ class Wire(trio.abc.Stream):
     """One accepted socket, non-blocking, with TLS or without."""
 
     __slots__ = (
-        "_begun_at",
         "_broken",
         "_early",
-        "_frames",
         "_gate",
         "_head",
         "_hung_up",
-        "_message_at",
-        "_messages",
         "_mute",
         "_out",
+        "_progress",
         "_released",
         "_sending",
         "_stopped",
         "_suspects",
-        "_waits_since",
         "close_seen",
         "flights",
         "handled",
@@ -98,10 +92,7 @@ class Wire(trio.abc.Stream):
         self._early = b""
         self._gate: trio.Event | None = None
         self._out = bytearray()
-        self._frames = self._messages = 0
-        self._begun_at: float | None = None
-        self._message_at: float | None = None
-        self._waits_since: float | None = None
+        self._progress = Progress()
         self._released = False
         self._sending = False
         self._stopped = False
@@ -119,7 +110,7 @@ class Wire(trio.abc.Stream):
         """
         # After a reset `wrap_socket` takes our socket, raises, and leaves it to the garbage collector. Whoever is reset
         # between these two lines finds `sock` without a file: see `linger` and `close`.
-        with suppress(*_WOULD_BLOCK):
+        with suppress(*WOULD_BLOCK):
             self.sock.recv(1, socket.MSG_PEEK)
         self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         await trio.lowlevel.wait_readable(self.sock)  # the client begins
@@ -170,7 +161,7 @@ class Wire(trio.abc.Stream):
         """
         try:
             data = self.sock.recv(size)
-        except _WOULD_BLOCK:
+        except WOULD_BLOCK:
             pass
         except OSError as error:
             raise trio.BrokenResourceError from error
@@ -181,7 +172,7 @@ class Wire(trio.abc.Stream):
             await trio.lowlevel.wait_readable(self.sock)
             try:
                 return self.sock.recv(size)
-            except _WOULD_BLOCK:
+            except WOULD_BLOCK:
                 continue
             except OSError as error:
                 raise trio.BrokenResourceError from error
@@ -228,23 +219,11 @@ class Wire(trio.abc.Stream):
 
     def look(self) -> bool:
         """Return whether bytes of the peer are waiting, unread, in the socket now. Its end is none."""
-        return bool(self._peek())
+        return bool(peek(self.sock))
 
     def gone(self) -> bool:
         """Return whether the peer has closed, or the connection is lost."""
-        return self._peek() == b""
-
-    def _peek(self) -> bytes | None:
-        """Return a byte that waits; None if nothing does; empty at the end."""
-        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
-            return b"\0"
-        try:
-            # The plain socket's recv, also under TLS, which has no peek: bytes of a half record are bytes as well.
-            return socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
-        except _WOULD_BLOCK:
-            return None
-        except OSError:
-            return b""
+        return peek(self.sock) == b""
 
     def _measure(self, data: bytes) -> bool:
         """Follow the frames in *data*; return False if the peer has to go because of them."""
@@ -260,21 +239,9 @@ class Wire(trio.abc.Stream):
             self.owner.ended(Ending(side="gateway", cause="overrun", code=1008, reason=reason))
             return False
         if meter.in_frame or meter.in_message or self in self._suspects.wires:
-            self._note_begun()
+            self._progress.heard(meter, trio.current_time())
+            self._note_suspect()
         return True
-
-    def _note_begun(self) -> None:
-        now, meter = trio.current_time(), self.meter
-        if not meter.in_frame:
-            self._begun_at = None
-        elif self._begun_at is None or meter.frames != self._frames:
-            self._begun_at = now
-        if not meter.in_message:
-            self._message_at = None
-        elif self._message_at is None or meter.messages != self._messages:
-            self._message_at = now
-        self._frames, self._messages = meter.frames, meter.messages
-        self._note_suspect()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -326,19 +293,14 @@ class Wire(trio.abc.Stream):
         while self._out and not self._broken:
             try:
                 sent = self.sock.send(self._out)
-            except _WOULD_BLOCK:
+            except WOULD_BLOCK:
                 break
             except OSError:
                 self._broken = True  # the reader meets the same error, and reports it
                 self._out.clear()
             else:
                 del self._out[:sent]
-        if not self._out:
-            if self._waits_since is not None:
-                self._waits_since = None
-                self._note_suspect()
-        elif self._waits_since is None:
-            self._waits_since = trio.current_time()
+        if self._progress.wrote(len(self._out), trio.current_time()):
             self._note_suspect()
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -354,15 +316,9 @@ class Wire(trio.abc.Stream):
         bounds = self._suspects.bounds
         if not self._sending:
             self.flush()
-        if _older(self._waits_since, now - bounds.unread_time):
-            reason = f"nothing was read for {bounds.unread_time:g} s"
-            self.owner.ended(Ending(side="gateway", cause="slow_reader", reason=reason))
-        elif _older(self._begun_at, now - bounds.frame_time) and not self.look():
-            reason = f"a frame must be complete within {bounds.frame_time:g} s"
-            self.owner.ended(Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason))
-        elif _older(self._message_at, now - bounds.message_time) and not self.look():
-            reason = f"a message must be complete within {bounds.message_time:g} s"
-            self.owner.ended(Ending(side="gateway", cause="stalled_frame", code=1002, reason=reason))
+        ending = self._progress.overdue(bounds, now, self.look)
+        if ending is not None:
+            self.owner.ended(ending)
 
     def hang_up(self) -> None:
         """Close our side, now: after this nothing is written."""
@@ -370,11 +326,7 @@ class Wire(trio.abc.Stream):
             return
         self.flush()
         self._mute = self._hung_up = True
-        with suppress(OSError, ValueError):
-            if isinstance(self.sock, ssl.SSLSocket):
-                self.sock.unwrap()
-        with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
+        half_close(self.sock)
 
     async def linger(self, seconds: float) -> None:
         """Close our side, and wait at most so long for the peer's: unread bytes would turn our end into a reset,
@@ -388,8 +340,7 @@ class Wire(trio.abc.Stream):
 
     def abort(self) -> None:
         """See that closing throws away what is unsent, and tells a peer that still listens by a reset."""
-        with suppress(OSError):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+        reset_on_close(self.sock)
 
     def close(self) -> None:
         """Close the socket, now."""
@@ -400,10 +351,10 @@ class Wire(trio.abc.Stream):
             self.sock.close()
 
     def _note_suspect(self) -> None:
-        if self._begun_at is None and self._message_at is None and self._waits_since is None:
-            self._suspects.wires.discard(self)
-        else:
+        if self._progress.pending:
             self._suspects.wires.add(self)
+        else:
+            self._suspects.wires.discard(self)
 
 
 async def _receive_raw(sock: socket.socket) -> bytes:
@@ -414,7 +365,3 @@ async def _receive_raw(sock: socket.socket) -> bytes:
             return socket.socket.recv(sock, 4096)
         except BlockingIOError:
             continue
-
-
-def _older(since: float | None, limit: float) -> bool:
-    return since is not None and since < limit
