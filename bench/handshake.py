@@ -15,6 +15,8 @@ from sides import ALL, DENSE, HARDENED, OCPP, PLAIN, Grounds, Side, grounds, pre
 
 PART = "handshake"
 ROUNDS = 1 if "--quick" in sys.argv else 3
+AT_ONCE = 250
+"""Handshakes under way at a time: that they come by themselves is nobody's worry."""
 WARM = 300
 """Stations before it counts: imports, caches, first pages."""
 AT_ONCE = 200
