@@ -29,9 +29,9 @@ from stationkeeper.engine.log import Snapshot
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import presence
+from stationkeeper.transports import WebSocketStations
 from stationkeeper.transports.admission import AnyStation, Knock, Refusal
 from stationkeeper.transports.memory import MemoryStations, NotLetIn
-from stationkeeper.transports import WebSocketStations
 
 SETTINGS = EngineSettings(
     liveness=Liveness(ping_interval=25, ping_timeout=20, silence=900), reconnect_grace=60, shutdown_timeout=30
