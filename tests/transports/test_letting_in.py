@@ -21,7 +21,7 @@ from raw_station import RawStation, Rejected, dial_tcp, request
 from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import PingSettings
 from stationkeeper.engine.settings import Liveness
-from stationkeeper.engine.stations import Arrival, Busy, Connection, Ending, Link, NotAdmitted, OnMessage
+from stationkeeper.engine.stations import Arrival, Busy, Connection, Ending, Hint, Link, NotAdmitted, OnMessage
 from stationkeeper.engine.watch.refusals import HINT_LENGTH
 from stationkeeper.transports import AnyStation, DenseStations, Knock, Refusal, WebSocketStations, Welcome
 from stationkeeper.transports.admission import Admit
@@ -137,7 +137,7 @@ class NotingDoor:
         self.on_admission(connection)
         return connection
 
-    def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+    def refused(self, claimed: str, *, reason: str, status: int, hint: Hint = "", remote: str = "") -> None:
         self.on_refusal()
         self.refusals.append({"claimed": claimed, "reason": reason, "status": status, "hint": hint, "remote": remote})
 

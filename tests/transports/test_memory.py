@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import trio
@@ -12,9 +13,20 @@ from trio.testing import MockClock
 from stationkeeper.engine import EngineSettings, Liveness, open_engine
 from stationkeeper.engine.clock import Clock
 from stationkeeper.engine.codec import decode
+from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import ConnectionPingTimedOut, Reach
 from stationkeeper.engine.log.memory import MemoryLog
-from stationkeeper.engine.stations import Arrival, Busy, Connection, Link, NotAdmitted, OnMessage, StationTransport
+from stationkeeper.engine.stations import (
+    Arrival,
+    Busy,
+    Connection,
+    Hint,
+    Link,
+    NotAdmitted,
+    OnMessage,
+    StationTransport,
+    Undecided,
+)
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.engine.testing.stations import (
     STRANGER,
@@ -23,6 +35,7 @@ from stationkeeper.engine.testing.stations import (
     StationConformance,
     TurnedAway,
 )
+from stationkeeper.engine.watch.grace import Handshakes
 from stationkeeper.transports import (
     AnyStation,
     Closed,
@@ -102,13 +115,16 @@ class FullAtLast:
 
     def kept_waiting(self) -> None: ...
 
-    def handshake(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    def handshake(self) -> Undecided:
+        return Handshakes().one()
 
     async def admit(self, arrival: Arrival, link: Link) -> Connection:
         raise NotAdmitted(Busy(reason="full", retry_after=60))
 
-    def refused(self, claimed: str, *, reason: str, status: int, hint: str = "", remote: str = "") -> None:
+    def let_in(self, arrival: Arrival, link: Link, decided: Callable[[LogUnavailable | None], None]) -> Connection:
+        raise NotAdmitted(Busy(reason="full", retry_after=60))
+
+    def refused(self, claimed: str, *, reason: str, status: int, hint: Hint = "", remote: str = "") -> None:
         self.refusals.append((claimed, reason, status))
 
 
