@@ -32,6 +32,8 @@ class Density:
     """Bytes of one more station."""
     program: float
     """Bytes of the program without any."""
+    all_told: float
+    """Bytes by which it has grown in the end, whatever for, by station."""
 
 
 def memory(ground: Grounds, side: Side) -> Density:
@@ -44,7 +46,8 @@ def memory(ground: Grounds, side: Side) -> Density:
             crowd.connect(stations(size - before, before))
             crowd.stay(SETTLE)
             points.append((size, resident_bytes(server.pid)))
-    return Density(slope(points), program)
+    held, resident = points[-1]
+    return Density(slope(points), program, (resident - program) / held)
 
 
 def main() -> None:
@@ -59,7 +62,8 @@ def main() -> None:
             unit="kB/station",
             at_most=2.0 if side is DENSE else None,
             note=f"{(DENSE_SIZES if side is DENSE else SIZES)[-1]} stations; "
-            f"the program itself {density.program / 1e6:.0f} MB",
+            f"the program itself {density.program / 1e6:.0f} MB; all growth since its start over them, caches too, "
+            f"{density.all_told / 1e3:.2f} kB",
         )
         for side, density in found.items()
     ]

@@ -11,8 +11,8 @@ import cProfile
 import gc
 import os
 import signal
-import ssl
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -24,6 +24,7 @@ from stationkeeper import transports
 from stationkeeper.daemon.registry.admission import RegistryAdmission
 from stationkeeper.daemon.registry.credentials import Credentials
 from stationkeeper.daemon.serve import GC_THRESHOLDS
+from stationkeeper.daemon.tls import StationTls
 from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
 from stationkeeper.engine.events import WebhookTested
 
@@ -34,10 +35,9 @@ TRANSPORTS = {"trio-websocket": "WebSocketStations", "dense": "DenseStations"}
 
 async def main(chosen: argparse.Namespace) -> None:
     admission = RegistryAdmission(open=chosen.open)
+    tls = None if chosen.tls is None else StationTls(Path(chosen.tls), Path(chosen.tls))
     extra: dict[str, Any] = {"trusted_proxies": ("127.0.0.0/8",)} if chosen.proxied else {}
-    stations = getattr(transports, TRANSPORTS[chosen.transport])(
-        "127.0.0.1:0", admit=admission, tls=context(chosen.tls), **extra
-    )
+    stations = getattr(transports, TRANSPORTS[chosen.transport])("127.0.0.1:0", admit=admission, tls=tls, **extra)
     settings = EngineSettings(liveness=Liveness(ping_interval=chosen.ping) if chosen.ping else Liveness())
     async with open_engine(chosen.log, transports=[stations], projections=PROJECTIONS, settings=settings) as engine:
         admission.attach(engine, Credentials(engine.secrets))
@@ -79,14 +79,6 @@ def profile_until_told(file: str) -> None:
 
     signal.signal(signal.SIGUSR1, write)
     profile.enable()
-
-
-def context(file: str | None) -> ssl.SSLContext | None:
-    if file is None:
-        return None
-    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    made.load_cert_chain(file)
-    return made
 
 
 if __name__ == "__main__":
