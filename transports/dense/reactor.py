@@ -20,7 +20,8 @@ WRITE: Final = select.EPOLLOUT
 _AT_ONCE: Final = 256
 """Sockets served before everybody else in the process gets a turn: some milliseconds in a storm."""
 _GATHER: Final = 0.001
-"""Seconds to let more sockets become ready, while every look finds some: a wake-up is shared, not paid for each."""
+"""Seconds to let more sockets become ready, while looks that find some follow each other: a wake-up is shared then, and
+not paid for each."""
 _BUSY: Final = 8
 """Sockets found at one look from which on we gather."""
 
@@ -76,7 +77,12 @@ class Reactor:
     async def run(self) -> None:
         """Serve until cancelled. What a peer's bytes raise is logged, and stays with that peer."""
         while True:
+            looked = trio.current_time()
             await trio.lowlevel.wait_readable(self._epoll.fileno())
+            if trio.current_time() - looked < _GATHER:
+                # They come one after the other: together they share a wake-up, and a commit (up to a third of a
+                # handshake under TLS, which takes peers so long that hardly two are ready at once).
+                await trio.sleep(_GATHER)
             found = self._epoll.poll(0, _AT_ONCE)
             self._serve(found)
             while len(found) >= _BUSY:
