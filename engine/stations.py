@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from attrs import frozen
+import msgspec
 
 from .errors import LogUnavailable
 from .events import Cause, PingSettings, Reach, Side
@@ -19,8 +19,7 @@ Hint: TypeAlias = str | Callable[[], str]
 """What to tell a technician of a refusal. A callable is asked only if the refusal is told: it may be dear."""
 
 
-@frozen(kw_only=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """A station whose handshake has passed every check, about to be admitted."""
 
     station: str
@@ -42,8 +41,7 @@ class Arrival:
     """Its address: private, recorded where it can be erased."""
 
 
-@frozen(kw_only=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a connection ended."""
 
     side: Side
@@ -53,8 +51,7 @@ class Ending:
     reason: str = ""
 
 
-@frozen(kw_only=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True, kw_only=True):
     """Why nobody new is let in now: an HTTP 503."""
 
     reason: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+import msgspec
 from attrs import frozen
 
 from ..engine.events import PingSettings
@@ -31,8 +32,7 @@ class Certificate:
     """The organizations (O) of its subject: whose station it says it is."""
 
 
-@frozen(kw_only=True)
-class Knock:
+class Knock(msgspec.Struct, frozen=True, kw_only=True):
     """All that a station said of itself before anything is answered. Nothing of it is proven yet."""
 
     station: str
@@ -53,8 +53,7 @@ class Knock:
     certificate: Certificate | None = None
 
 
-@frozen(kw_only=True)
-class Welcome:
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     """The station is who it says; it is let in if there is room and a common subprotocol."""
 
     station: str
@@ -70,8 +69,7 @@ class Welcome:
     """What is forgiven this station, of: `username`, `upgrade`, `subprotocol`, `origin` (`StationRecord.lenient`)."""
 
 
-@frozen(kw_only=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """The station is not let in."""
 
     status: int

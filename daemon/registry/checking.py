@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import trio
-from attrs import frozen
 
 from ...transports.admission import LAST_WORD
 from .credentials import Credentials, Crowded
@@ -24,8 +24,7 @@ _WAITING_FOR_ONE: Final = 4
 one thread at most, and no place in the queue of the others."""
 
 
-@frozen(kw_only=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a password."""
 
     credential: str | None = None

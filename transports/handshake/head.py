@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from attrs import frozen
+import msgspec
 
 from .answers import Refused, not_http
 
@@ -47,8 +47,7 @@ _STRIPPED: Final = (
 _OLD_HTTP: Final = "a WebSocket needs HTTP/1.1 (nginx in front speaks 1.0 until it is told proxy_http_version 1.1)"
 
 
-@frozen(kw_only=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, kw_only=True):
     """A request for a WebSocket, in order as far as HTTP and RFC 6455 (4.2.1) go."""
 
     target: str
@@ -100,11 +99,11 @@ def parse_head(data: bytes) -> Head:
         target=target.decode("ascii"),
         key=headers[b"sec-websocket-key"],
         authorization=headers.get(b"authorization"),
-        offered=tuple([name for part in offered.decode("ascii").split(",") if (name := part.strip())]),
+        offered=tuple(filter(None, map(str.strip, offered.decode("ascii").split(",")))),
         extensions=headers.get(b"sec-websocket-extensions", b"").decode("latin-1"),
         host=headers[b"host"].decode("ascii"),
         origin=None if origin is None else origin.decode("latin-1"),
-        lacks_upgrade=b"upgrade" not in _tokens(headers.get(b"connection", b"")),
+        lacks_upgrade=not _names(headers, b"connection", b"upgrade"),
     )
 
 
@@ -150,20 +149,18 @@ def _no_header(data: bytes) -> str:
 
 
 def _check_upgrade(headers: dict[bytes, bytes]) -> None:
-    def value(name: bytes) -> bytes:
-        return headers.get(name, b"")
-
-    if value(b"upgrade").lower() != b"websocket" and b"websocket" not in _tokens(value(b"upgrade")):
+    value = headers.get
+    if not _names(headers, b"upgrade", b"websocket"):
         hint = _STRIPPED if b"sec-websocket-key" in headers and b"upgrade" not in headers else _NOT_A_STATION
         raise Refused(426, "not_websocket", hint, _TO_UPGRADE)
     if value(b"sec-websocket-version") != b"13":
         hint = "the station speaks an old WebSocket draft; RFC 6455 is version 13"
         raise Refused(426, "websocket_version", hint, (("Sec-WebSocket-Version", "13"),))
-    if _KEY.fullmatch(value(b"sec-websocket-key")) is None:
+    if _KEY.fullmatch(value(b"sec-websocket-key", b"")) is None:
         raise Refused(400, "malformed_request", "the header Sec-WebSocket-Key must be 16 bytes in base64")
-    if b"host" not in headers or _HOST.fullmatch(headers[b"host"]) is None:
+    if (host := value(b"host")) is None or _HOST.fullmatch(host) is None:
         raise Refused(400, "malformed_request", "there must be one header Host, with a host name or address")
-    if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
+    if b"transfer-encoding" in headers or value(b"content-length", b"0") != b"0":
         raise Refused(400, "malformed_request", "a request for a WebSocket has no body")
 
 
@@ -176,5 +173,7 @@ def no_upgrade() -> Refused:
     return Refused(426, "not_websocket", hint, _TO_UPGRADE)
 
 
-def _tokens(value: bytes) -> list[bytes]:
-    return [token.strip() for token in value.lower().split(b",")]
+def _names(headers: dict[bytes, bytes], header: bytes, wanted: bytes) -> bool:
+    """Return whether a header that is a list of names, in whatever capitals, has this one among them."""
+    named = headers.get(header, b"").lower()
+    return named == wanted or wanted in [name.strip() for name in named.split(b",")]

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from hashlib import sha1
 from typing import Final
 
+import msgspec
 from attrs import frozen
 
 from ...engine.stations import Arrival, Busy, Hint
@@ -49,8 +50,7 @@ class Manners:
     """Whether messages may come compressed (RFC 7692) from stations that offer it."""
 
 
-@frozen(kw_only=True)
-class Guest:
+class Guest(msgspec.Struct, frozen=True, kw_only=True):
     """A peer that has passed every check of ours."""
 
     arrival: Arrival
@@ -87,7 +87,7 @@ class Reception:
         self.certificate: Certificate | None = None
         self.claimed = ""
         """The station id that the peer claims, once it has."""
-        self.received = bytearray()
+        self.received = b""
         """What came of the head so far; nothing once it is whole."""
         self.early = b""
         """What came behind the head: frames that the peer sent before it had an answer."""
@@ -123,9 +123,9 @@ class Reception:
         Raises:
             Refused: it must not come in.
         """
-        received = self.received
-        seen = len(received)
-        received += data
+        # As bytes, which are copied only where a head comes in pieces: nearly always it comes whole.
+        seen = len(self.received)
+        received = self.received = self.received + data
         end = end_of_head(received, seen)
         if not received.startswith(b"G") and (refused := misplaced(received)) is not None:
             raise refused
@@ -133,8 +133,8 @@ class Reception:
             return None
         if end is None or end > MAX_HEAD:
             raise Refused(431, "oversized_head", f"a request's head has at most {MAX_HEAD} bytes")
-        self.early = bytes(received[end:])
-        head = self._head = parse_head(bytes(received[:end]))
+        self.early = received[end:]
+        head = self._head = parse_head(received[:end])
         self.claimed = station_of(head.target, self._manners.path, head.authorization)
         username, password, matches = basic_credentials(head.authorization, self.claimed)
         self._knock = Knock(

@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from time import thread_time
 from typing import Final
 
@@ -112,8 +113,20 @@ def _cannot_listen(place: str, error: OSError) -> WrongSetting:
     return WrongSetting(f"cannot listen on {place}: {error.strerror or error}; {remedy}")
 
 
+class _Listener(socket.socket):
+    """Keeps its family and type: `accept` asks for both each time, and looking them up in enums took a third of it."""
+
+    @cached_property
+    def family(self) -> socket.AddressFamily:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().family
+
+    @cached_property
+    def type(self) -> socket.SocketKind:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().type
+
+
 def _listener(family: int, place: tuple[object, ...]) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = _Listener(family, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -171,7 +184,7 @@ class Acceptor:
                 self.short = True
                 return accepted
             sock.setblocking(False)
-            accepted.append((sock, str(place[0])))
+            accepted.append((sock, place[0]))
         if accepted:
             self.short = False
         return accepted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from attrs import evolve
+from msgspec.structs import replace
 
 from stationkeeper.daemon.registry.admission import RegistryAdmission
 from stationkeeper.daemon.registry.profiles import Rules
@@ -208,7 +209,7 @@ async def test_another_user_name_is_refused_and_never_repeated_unless_it_is_forg
     refused = admission.at_once(other)
     await registrar.update("CP-9", StationChanges(lenient=("username",)), actor="")
     forgiven = admission.at_once(other)
-    wrong = admission.at_once(evolve(other, password=b"wrong"))
+    wrong = admission.at_once(replace(other, password=b"wrong"))
 
     assert isinstance(refused, Refusal)
     assert (refused.status, refused.reason) == (401, "wrong_credentials")
