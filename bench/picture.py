@@ -90,7 +90,7 @@ def _plot(title: str, across: str, up: str, curves: list[Curve], top: int) -> It
         yield _text(left - 8, y + 4, short(high * share) if share else "0", "faint", anchor="end")
         yield _text(x, floor + 18, short(right * share) if share else "0", "faint", anchor="middle")
     yield _text(left + width, floor + 34, across, "faint", anchor="end")
-    yield _text(left, top + 34, up, "faint", anchor="end")
+    yield _text(left + width, top + 34, up, "faint", anchor="end")
     for number, (curve, colour) in enumerate(zip(curves, COLOURS * len(curves), strict=False)):
         dashes = ("", "6 3", "2 3")[number // len(COLOURS) % 3]
         points = " ".join(place(x, y) for x, y in curve.points)
