@@ -12,15 +12,18 @@ from cryptography.x509 import load_pem_x509_certificates
 from ..engine.errors import WrongSetting
 
 _SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2, for ECDSA and RSA certificates alike; those of 1.3 are always on. Each has forward secrecy, which RSA key
-exchange lacks."""
+"""Of TLS 1.2, for ECDSA and RSA certificates alike, each with forward secrecy; those of 1.3 are always on."""
+
+_LAST_SUITES: Final = "AES128-GCM-SHA256:AES256-GCM-SHA384"
+"""RSA key exchange, without forward secrecy: a station may know nothing else (security whitepaper, A00.FR.319), so it
+is served (A00.FR.318) where there is an RSA certificate, and chosen where nothing better is offered."""
 
 
 class StationTls:
     """A server's certificate and key, from PEM files, and the authorities whose client certificates it takes.
 
-    TLS 1.2 and 1.3 with ephemeral keys, without renegotiation and compression (security whitepaper, A00.FR.306 to
-    318). A second certificate with an RSA key may stand beside one with an elliptic key: OpenSSL shows each station
+    TLS 1.2 and 1.3, with ephemeral keys for all who know them, without renegotiation and compression (security
+    whitepaper, A00.FR.306 to 319). A second certificate with an RSA key may stand beside one with an elliptic key: OpenSSL shows each station
     the one that it can check, and prefers the first (A00.FR.312), which costs a tenth to sign with.
     """
 
@@ -65,13 +68,14 @@ class StationTls:
     def _fresh(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(_SUITES)
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.num_tickets = 1  # a station comes back with one connection at a time
         _load_chain(context, self._certificate, self._key, "tls_certificate", "tls_key")
         if self._rsa is not None:
             _check_kinds(self._certificate, self._rsa[0])
             _load_chain(context, *self._rsa, "tls_certificate_rsa", "tls_key_rsa")
+        rsa = self._rsa is not None or _has_rsa_key(self._certificate)
+        context.set_ciphers(f"{_SUITES}:{_LAST_SUITES}" if rsa else _SUITES)
         if self._client_ca is not None:
             _load_authorities(context, self._client_ca)
         return context

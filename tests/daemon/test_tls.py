@@ -143,10 +143,8 @@ def test_a_client_that_speaks_nothing_newer_than_1_1_is_refused(tmp_path: Path) 
         meet(server, old)
 
 
-@pytest.mark.parametrize("suites", ["AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA256", "ECDHE-RSA-AES128-SHA"])
-def test_suites_without_forward_secrecy_or_without_authenticated_encryption_are_refused(
-    tmp_path: Path, suites: str
-) -> None:
+@pytest.mark.parametrize("suites", ["AES128-SHA256", "ECDHE-ECDSA-AES128-SHA256", "ECDHE-RSA-AES128-SHA"])
+def test_suites_without_authenticated_encryption_are_refused(tmp_path: Path, suites: str) -> None:
     authority = trustme.CA()
     issue(tmp_path, "a", authority)
     issue(tmp_path, "rsa", authority, trustme.KeyType.RSA)
@@ -154,6 +152,44 @@ def test_suites_without_forward_secrecy_or_without_authenticated_encryption_are_
 
     with pytest.raises(ssl.SSLError, match="NO_SHARED_CIPHER"):
         meet(server, restricted(authority, newest=ssl.TLSVersion.TLSv1_2, suites=suites))
+
+
+@pytest.mark.parametrize("suite", ["AES128-GCM-SHA256", "AES256-GCM-SHA384"])
+@pytest.mark.parametrize("beside", [True, False], ids=["beside an elliptic certificate", "alone"])
+def test_a_station_that_knows_rsa_key_exchange_alone_comes_in_where_there_is_an_rsa_certificate(
+    tmp_path: Path, suite: str, beside: bool
+) -> None:
+    """As A00.FR.318 and A00.FR.319 want it."""
+    authority = trustme.CA()
+    issue(tmp_path, "a", authority)
+    issue(tmp_path, "rsa", authority, trustme.KeyType.RSA)
+    server = both(tmp_path) if beside else StationTls(tmp_path / "rsa.pem", tmp_path / "rsa.key")
+    old = restricted(authority, newest=ssl.TLSVersion.TLSv1_2, suites=suite)
+
+    assert chosen(meet(server.context, old)) == suite
+
+
+def test_without_an_rsa_certificate_there_is_no_suite_without_forward_secrecy(tmp_path: Path) -> None:
+    issue(tmp_path, "a", trustme.CA())
+    context = StationTls(tmp_path / "a.pem", tmp_path / "a.key").context
+
+    assert all("ECDHE" in suite["name"] for suite in context.get_ciphers() if suite["protocol"] != "TLSv1.3")
+
+
+@pytest.mark.parametrize("better", ["ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305"])
+def test_who_can_have_forward_secrecy_has_it_whatever_it_would_rather_have(tmp_path: Path, better: str) -> None:
+    authority = trustme.CA()
+    issue(tmp_path, "a", authority)
+    issue(tmp_path, "rsa", authority, trustme.KeyType.RSA)
+    careless = restricted(authority, newest=ssl.TLSVersion.TLSv1_2, suites=f"AES128-GCM-SHA256:{better}")
+
+    assert chosen(meet(both(tmp_path).context, careless)) == better
+
+
+def chosen(ends: tuple[ssl.SSLObject, ssl.SSLObject]) -> str:
+    suite = ends[0].cipher()
+    assert suite is not None
+    return suite[0]
 
 
 def both(folder: Path) -> StationTls:
