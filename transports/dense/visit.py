@@ -316,6 +316,7 @@ class Visit:
         self._connection = self._peer = None
         self._house.visitors.pop(self, None)
         self._house.lobby.leave(self._waiting)
+        del self._waiting  # it knows us: else both would wait for the garbage collector, with all that we hold
         self._undecided.decided()
 
     # -----------------------------------------------------------------------------------------------------------------
