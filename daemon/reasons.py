@@ -154,6 +154,11 @@ REASONS: Final[dict[str, Reason]] = {
     "starting": Reason("503", "we are just starting", _LATER),
     "draining": Reason("503", "we are about to stop", _LATER),
     "ended": Reason("503", "its connection ended while it was being let in", _LATER),
+    "superseded": Reason(
+        "503",
+        "another connection of its id came in at the same moment, and the newest counts",
+        "Look whether two devices have this id: `why` and the station's page tell of takeovers.",
+    ),
     "log_unavailable": Reason(
         "503",
         "our log cannot be written, and nobody is let in of whom nothing could be recorded",

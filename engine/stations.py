@@ -55,9 +55,11 @@ class Busy(msgspec.Struct, frozen=True, kw_only=True):
     """Why nobody new is let in now: an HTTP 503."""
 
     reason: str
-    """For programs: `starting`, `draining`, `log_unavailable`, `full`, `ended` (while it was being admitted)."""
+    """For programs: `starting`, `draining`, `log_unavailable`, `full`; `superseded` or `ended` while it was let in."""
     retry_after: float
     """Seconds."""
+    hint: str = ""
+    """For a technician, where the reason does not say all."""
 
 
 class NotAdmitted(LogUnavailable):

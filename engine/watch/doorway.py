@@ -39,14 +39,21 @@ ABNORMAL = 1006
 """Never on the wire (RFC 6455, 7.4.1): here it tells a transport to end the socket without a Close frame."""
 
 STRANGER = "crowded"
-"""The only 503 that holds up no grace: who had to make room had shown nothing that would tell it from anybody who can
-open a socket, and such must not be able to keep a lost run's stations online for ever."""
+"""A 503 that holds up no grace: who had to make room had shown nothing that would tell it from anybody who can open a
+socket, and such must not be able to keep a lost run's stations online for ever."""
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it, modulo 1, are spread evenly however many there are: the phases of successive admissions."""
 
 _ABORTED = Ending(side="gateway", cause="handshake_aborted")
 _ENDED = Busy(reason="ended", retry_after=5)
+_SUPERSEDED = Busy(
+    reason="superseded",
+    retry_after=5,
+    hint="another connection of this id came in at the same moment: do two devices have it, or does it dial twice?",
+)
+_NOT_OURS = {STRANGER, _ENDED.reason, _SUPERSEDED.reason}
+"""The 503s that are no sign that stations could not come back, so that they hold up no grace."""
 
 _CODES: dict[Cause, int] = {
     "superseded": GOING_AWAY,
@@ -198,7 +205,7 @@ class Doorway:
             self.end(connection, _ABORTED)
             raise
         if connection.over:
-            raise NotAdmitted(_ENDED)
+            raise NotAdmitted(_why_over(connection))
         self._stands(connection)
         return connection
 
@@ -210,7 +217,7 @@ class Doorway:
                 self.end(connection, _ABORTED)
                 decided(error if isinstance(error, LogUnavailable) else LogUnavailable(str(error)))
             elif connection.over:
-                decided(NotAdmitted(_ENDED))
+                decided(NotAdmitted(_why_over(connection)))
             else:
                 self._stands(connection)
                 decided(None)
@@ -240,7 +247,7 @@ class Doorway:
         self.watched_sooner()
 
     def refused(self, claimed: str, *, reason: str, status: int, hint: Hint = "", remote: str = "") -> None:
-        if status == 503 and reason != STRANGER:
+        if status == 503 and reason not in _NOT_OURS:
             self.handshakes.turned_away = True
         self._tally["handshakes_refused"] += 1
         self._tally[f"handshakes_refused:{reason}"] += 1
@@ -414,3 +421,9 @@ class Doorway:
 
     def _seal_refusal(self, event: HandshakeRefused, remote: str) -> Entry:
         return self._desk.seal(event, id="", subject="", private=remote.encode())
+
+
+def _why_over(connection: LiveConnection) -> Busy:
+    """Return why a connection is not let in that ended while its `opened` was written."""
+    ending = connection.ending
+    return _SUPERSEDED if ending is not None and ending.cause == "superseded" else _ENDED

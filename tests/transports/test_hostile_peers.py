@@ -168,6 +168,13 @@ async def test_a_head_that_comes_drop_by_drop_is_cut_off_at_its_deadline() -> No
         assert (refused.status, refused.reason) == (408, "handshake_timeout")
 
 
+async def test_tls_on_a_plain_port_is_told_at_once() -> None:
+    async with gateway(handshake_timeout=3600) as at:
+        answer = await exchange(at.url, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 async def test_half_a_request_and_gone() -> None:
     async with gateway() as stage:
         await exchange(stage.url, request()[:40], close_early=True)

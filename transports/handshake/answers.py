@@ -12,6 +12,8 @@ from attrs import frozen
 
 from ...engine.stations import Hint
 
+TLS: Final = b"\x16\x03"
+"""How a TLS handshake begins (RFC 8446, 5.1)."""
 _STATUSES: Final = frozenset(HTTPStatus)
 _TLS_HINTS: Final = {
     "HTTP_REQUEST": "the peer speaks plain HTTP on a TLS port: use wss://",
@@ -41,7 +43,7 @@ class Refused(Exception):
 
 
 def not_http(data: bytes) -> Refused:
-    if data[:2] == b"\x16\x03":
+    if data.startswith(TLS):
         return Refused(400, "tls_on_plain_port", "the peer began TLS on a plain port: use ws://, or set up TLS here")
     return Refused(400, "malformed_request", "this is no HTTP request")
 

@@ -22,7 +22,7 @@ from attrs import frozen
 from ...engine.stations import Arrival, Busy, Hint
 from ..admission import Admit, Certificate, Knock, Refusal, Subprotocol, Welcome
 from ..frames import close_frame
-from .answers import Refused, challenge, response, retry_after
+from .answers import TLS, Refused, challenge, not_http, response, retry_after
 from .deflate import agree
 from .head import MAX_HEAD, Head, end_of_head, no_upgrade, parse_head
 from .identity import basic_credentials, odd_id, station_of
@@ -127,7 +127,7 @@ class Reception:
         seen = len(self.received)
         received = self.received = self.received + data
         end = end_of_head(received, seen)
-        if not received.startswith(b"G") and (refused := misplaced(received)) is not None:
+        if not received.startswith(b"G") and (refused := _hopeless(received)) is not None:
             raise refused
         if end is None and len(received) <= MAX_HEAD:
             return None
@@ -213,9 +213,14 @@ class Reception:
             raise Refused(403, "foreign_origin", hint)
 
 
+def _hopeless(received: bytes | bytearray) -> Refused | None:
+    """Return the refusal of one whose first bytes tell already that no request will follow."""
+    return not_http(bytes(received)) if received.startswith(TLS) else misplaced(received)
+
+
 def not_now(busy: Busy) -> Refused:
     """Return the refusal of a station that may come in some other time."""
-    hint = f"not now ({busy.reason}); it should come again"
+    hint = busy.hint or f"not now ({busy.reason}); it should come again"
     return Refused(503, busy.reason, hint, retry_after(busy.retry_after))
 
 

@@ -50,6 +50,9 @@ async def test_strangers_that_get_nowhere_hold_up_no_grace(autojump_clock: MockC
     assert not await still_online_after(lambda door: door.refused("", reason=refused.reason, status=refused.status))
 
 
-@pytest.mark.parametrize(("status", "reason"), [(429, "too_often"), (404, "unknown_station"), (401, "no_credentials")])
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(429, "too_often"), (404, "unknown_station"), (401, "no_credentials"), (503, "superseded"), (503, "ended")],
+)
 async def test_what_is_a_peers_own_doing_holds_up_no_grace(autojump_clock: MockClock, status: int, reason: str) -> None:
     assert not await still_online_after(lambda door: door.refused("CP-1", reason=reason, status=status))
