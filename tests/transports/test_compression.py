@@ -13,12 +13,12 @@ import zlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 import trio
 from attrs import frozen
+from node_peers import WS, node
 from raw_station import RawStation, frame
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect
@@ -32,7 +32,6 @@ from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.stations import Connection
 from stationkeeper.transports import AnyStation, DenseStations, WebSocketStations
 
-WS = Path(__file__).parent / "ocpp_rpc" / "node_modules" / "ws"
 UNWATCHED = EngineSettings(liveness=Liveness(ping_interval=0, ping_timeout=0, silence=0))
 OCPP = Subprotocol("ocpp1.6")
 
@@ -119,7 +118,6 @@ async def test_the_client_of_websockets_compresses_and_is_understood(make: Make,
         assert (await stage.closed()).received == 4
 
 
-@pytest.mark.skipif(not WS.exists(), reason="npm ws is not installed (test_real_peers.py installs it)")
 async def test_npm_ws_compresses_and_is_understood(make: Make) -> None:
     script = """
         const [path, url] = process.argv.slice(1);
@@ -131,7 +129,7 @@ async def test_npm_ws_compresses_and_is_understood(make: Make) -> None:
         station.on("close", () => console.log(JSON.stringify({ extensions: station.extensions, said })));
     """
     async with serving(make()) as stage:
-        done = await trio.run_process(["node", "-e", script, str(WS), stage.url], capture_stdout=True)
+        done = await trio.run_process([node(), "-e", script, str(WS), stage.url], capture_stdout=True)
         told: dict[str, Any] = json.loads(done.stdout)
 
         assert told["said"] == ["heard one", f"heard {'two' * 300}", "heard 60000"]

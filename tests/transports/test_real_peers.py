@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,16 +12,16 @@ from typing import Any, TypeAlias
 
 import pytest
 import trio
+from node_peers import OCPP_RPC, node
 
 from stationkeeper.engine import EngineSettings, Liveness, open_engine
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.core import Engine
 from stationkeeper.engine.events import ConnectionClosed
 from stationkeeper.engine.log.memory import MemoryLog
-from stationkeeper.transports import Knock, Refusal, Responder, WebSocketStations, Welcome
+from stationkeeper.transports import DenseStations, Knock, Refusal, Responder, WebSocketStations, Welcome
 
 HERE = Path(__file__).parent
-OCPP_RPC = HERE / "ocpp_rpc"
 VERSIONS = ["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
 KEY = bytes.fromhex("0001020304050607ffffffffffffffffffffffff")
 """The key of the specification's example (OCPP-J 1.6, 6.2.2): no text in any encoding."""
@@ -37,19 +35,16 @@ def python_station() -> Command:
 
 
 def node_station() -> Command:
-    """Return how to run the station on ocpp-rpc, installed if it was not; where it cannot be, skip (in CI fail)."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    problem = "" if npm and node else "node and npm are missing; install Node.js 18 or newer"
-    if not problem and npm and not (OCPP_RPC / "node_modules" / "ocpp-rpc").exists():
-        installed = subprocess.run(
-            [npm, "ci", "--no-audit", "--no-fund"], cwd=OCPP_RPC, capture_output=True, text=True, check=False
-        )
-        problem = installed.stderr if installed.returncode else ""
-    if problem and "CI" in os.environ:
-        pytest.fail(f"ocpp-rpc cannot be had: {problem}")
-    if problem or node is None:
-        pytest.skip(f"ocpp-rpc cannot be had: {problem}")
-    return [node, str(OCPP_RPC / "station.js")]
+    return [node(), str(OCPP_RPC / "station.js")]
+
+
+Stations: type[WebSocketStations | DenseStations] = WebSocketStations
+
+
+@pytest.fixture(autouse=True, params=[WebSocketStations, DenseStations])
+def _each_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here is for both transports."""
+    monkeypatch.setitem(globals(), "Stations", request.param)
 
 
 @pytest.fixture(params=["ocpp", "ocpp-rpc"])
@@ -130,7 +125,7 @@ async def stage(settings: EngineSettings = PINGED_OFTEN) -> AsyncIterator[Stage]
         return Welcome(station=knock.station)
 
     responder = Responder(now=lambda: 1_767_225_600_000_000)
-    stations = WebSocketStations("127.0.0.1:0", admit=admit, on_message=responder.respond)
+    stations = Stations("127.0.0.1:0", admit=admit, on_message=responder.respond)
     with trio.fail_after(60):
         async with open_engine(log, transports=[stations], settings=settings) as engine:
             yield Stage(engine, log, knocks)
