@@ -188,7 +188,7 @@ class Engine:
         self.hurried = True
         self.cut_short()
 
-    # --- for the doorway (watch.doorway.Desk) ------------------------------------------------------------------------
+    # --- for the doorway (watch.desk.Desk) ----------------------------------------------------------------------------
 
     def seal(
         self,

@@ -372,6 +372,7 @@ async def _end(engine: Engine, stations: Sequence[StationTransport], loops: _She
             now = trio.current_time()
             await engine.deliveries.stop(now + (scope.deadline - now) / 2)
         loops.end()
+        engine.doorway.minute(over=True)
         engine.over = engine.doorway.abandoned = True
         stopped = engine.seal(GatewayStopped(listened=engine.grace.listened), id="")
         with suppress(LogUnavailable):

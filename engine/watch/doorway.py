@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from ..clock import Clock, EventClock
 from ..codec import decode
@@ -19,8 +18,6 @@ from ..events import (
     ConnectionClosed,
     ConnectionOpened,
     ConnectionPingTimedOut,
-    Event,
-    HandshakeRefused,
     Micros,
     StationRemoved,
     StationUpdated,
@@ -28,6 +25,7 @@ from ..events import (
 from ..names import closed_id, connection_name, opened_id, run_and_number, timed_out_id
 from ..settings import EngineSettings, Liveness
 from ..stations import Arrival, Busy, Ending, Hint, Link, NotAdmitted
+from .desk import Desk, Ticket
 from .grace import Handshakes, Undecided
 from .liveness import Vigil
 from .refusals import Refusal, Refusals
@@ -60,39 +58,6 @@ _CODES: dict[Cause, int] = {
     "shutdown": GOING_AWAY,
     "internal_error": 1011,
 }
-
-
-class Ticket(Protocol):
-    """A batch on its way into the log."""
-
-    required: bool
-    """Whether it is kept however long the log cannot be written."""
-    dropped: bool
-    """Whether it never went into the log, and never will."""
-
-    async def wait(self) -> Sequence[int]:
-        """Return the positions once it is durable and folded."""
-        ...
-
-    def then(self, callback: Callable[[LogError | None], None]) -> None:
-        """Have *callback* called once `wait` would return (None), or with what it would raise."""
-        ...
-
-
-class Desk(Protocol):
-    """Where the doorway has events written: the run loop."""
-
-    def seal(self, event: Event, *, id: str, subject: str, private: bytes = b"", at: Micros | None = None) -> Entry:
-        """Put an event into the envelope of this run."""
-        ...
-
-    def submit(self, entries: Sequence[Entry], *, required: bool) -> Ticket:
-        """Queue a batch. What is *required* is never refused."""
-        ...
-
-    def unavailable(self) -> Busy | None:
-        """Return why nobody can be admitted now, for reasons that are not the doorway's."""
-        ...
 
 
 class LiveConnection:
@@ -343,9 +308,9 @@ class Doorway:
         self._tally[f"closed:{ending.cause}"] += 1
         self._desk.submit([*before, self._closed(connection, ending)], required=True)
 
-    def minute(self) -> None:
-        """Record the summaries of refusals that are due; to be called about once a second."""
-        self._record_refusals(self._refusals.minute(self.clock.stepless()))
+    def minute(self, *, over: bool = False) -> None:
+        """Record the summaries of refusals that are due; to be called about once a second, and when all is *over*."""
+        self._record_refusals(self._refusals.minute(self.clock.stepless(), over=over))
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -413,14 +378,11 @@ class Doorway:
 
     def _record_refusals(self, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
-            entry = self._seal_refusal(refusal.event, refusal.remote)
+            entry = self._desk.seal(refusal.event, id="", subject="", private=refusal.remote.encode())
             try:
                 self._desk.submit([entry], required=False)
             except LogUnavailable:
                 self._tally["refusals_not_recorded"] += 1
-
-    def _seal_refusal(self, event: HandshakeRefused, remote: str) -> Entry:
-        return self._desk.seal(event, id="", subject="", private=remote.encode())
 
 
 def _why_over(connection: LiveConnection) -> Busy:

@@ -12,7 +12,13 @@ from trio.testing import MockClock
 from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.entry import Recorded
-from stationkeeper.engine.events import ConnectionClosed, GatewayStopped, StationRegistered, WebhookAdded
+from stationkeeper.engine.events import (
+    ConnectionClosed,
+    GatewayStopped,
+    HandshakeRefused,
+    StationRegistered,
+    WebhookAdded,
+)
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Answer, Attempt, Sender
 from stationkeeper.engine.stations import Connection
@@ -225,4 +231,15 @@ async def test_a_drain_leaves_time_to_end_in_order_whatever_is_being_sent(autoju
             await stations.connect(f"CP-{number}")
         await sender.begun.wait()
 
+    assert [recorded.kind for recorded in log.read()][-1] == GatewayStopped.kind
+
+
+async def test_refusals_of_the_last_minute_are_counted_before_the_run_ends(autojump_clock: MockClock) -> None:
+    log, stations = MemoryLog(), MemoryStations()
+    async with gateway(log, stations) as engine:
+        for _ in range(7):
+            engine.doorway.refused("CP-7", reason="wrong_credentials", status=401)
+
+    counted = [decode(recorded) for recorded in log.read(kinds={HandshakeRefused.kind})]
+    assert sum(event.count for event in counted if isinstance(event, HandshakeRefused)) == 7
     assert [recorded.kind for recorded in log.read()][-1] == GatewayStopped.kind

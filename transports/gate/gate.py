@@ -11,13 +11,14 @@ No sockets, no clock, no tasks: time is an argument, in seconds of any clock tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import AddressValueError, IPv6Address
 from random import random
 from typing import Final
 
 from attrs import frozen
 
+from ...engine.watch.refusals import BY_ADDRESS
 from ..handshake.answers import Refused, retry_after
+from .addresses import block_of, is_shared
 from .known import Known
 from .pressure import Ease, Pressure
 from .rates import Rate, Rates
@@ -88,16 +89,15 @@ class Gate:
         is. Who was let in before is always asked about: it may have strangers for neighbours, behind a balancer."""
         if not self._addresses:
             return None
-        wait = self._addresses.wait(_block(remote), now)
+        wait = self._addresses.wait(block_of(remote), now)
         if not wait or station in self._known:
             return None
-        hint = "too many refused handshakes from one address"
-        return Refused(429, "too_often", hint, retry_after(wait, chance=self._chance))
+        return Refused(429, "too_often", BY_ADDRESS, retry_after(wait, chance=self._chance))
 
     def refused(self, remote: str, status: int, now: float) -> None:
         """Note that a peer at this address was answered with *status*."""
-        if 400 <= status < _OURS and status != 429 and not _is_shared(remote):
-            self._addresses.spend(_block(remote), now)
+        if 400 <= status < _OURS and status != 429 and not is_shared(remote):
+            self._addresses.spend(block_of(remote), now)
 
     def may_enter(self, station: str, now: float) -> Refused | None:
         """Return why a station that has shown who it is must not come in now; None if it may: then that counts."""
@@ -113,19 +113,3 @@ class Gate:
         self._stations.spend(station, now)
         self._known.add(station)
         return None
-
-
-def _is_shared(remote: str) -> bool:
-    """Return whether all may come from this address: a proxy on this machine tells no other."""
-    return remote == "::1" or remote.startswith("127.")
-
-
-def _block(remote: str) -> str:
-    """Return what an address is counted under: itself, or the network that whoever has an IPv6 address has all of
-    (RFC 6177)."""
-    if ":" not in remote:
-        return remote
-    try:
-        return IPv6Address(remote.partition("%")[0]).packed[:8].hex()
-    except AddressValueError:
-        return remote
