@@ -8,8 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import Final
+from typing import Final, TypeVarTuple
 
 import trio
 
@@ -25,6 +24,8 @@ from .house import House
 from .parting import Parting, close
 from .peer import Peer
 from .reactor import READ
+
+Given = TypeVarTuple("Given")
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -52,12 +53,12 @@ class Visit:
     )
 
     def __init__(self, house: House, sock: socket.socket, remote: str) -> None:
-        self.began = trio.current_time()
+        self.began = now = trio.current_time()
         self._house = house
         self._sock = sock
         self._reception = Reception(house.manners, remote)
         self._undecided = house.door.handshake()
-        self._waiting = house.lobby.enter(self.progress, self.make_room)
+        self._waiting = house.lobby.enter(self.progress, self.make_room, now)
         self._flights = 0
         """How often something came of the peer's TLS handshake."""
         self._secured = house.tls is None
@@ -218,7 +219,7 @@ class Visit:
             _LOG.exception("deciding about %r failed", knock.station)
             self._turn_away(Refused(500, "internal_error", "deciding about this station failed; see our log"))
             return
-        self._guarded(partial(self._answered, answer))
+        self._guarded(self._answered, answer)
 
     def _answered(self, answer: Welcome | Refusal) -> None:
         """Have the station admitted.
@@ -247,7 +248,7 @@ class Visit:
             raise _unwritable() from None
 
     def _decided(self, error: LogUnavailable | None) -> None:
-        self._guarded(partial(self._enter, error))
+        self._guarded(self._enter, error)
 
     def _enter(self, error: LogUnavailable | None) -> None:
         """The station's `opened` is in the log, and folded: tell it so, or why not.
@@ -321,11 +322,11 @@ class Visit:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[[*Given], None], *given: *Given) -> None:
         """Do a step; whatever is wrong with the peer, or with us, is answered and stays here."""
         try:
             try:
-                step()
+                step(*given)
             except Refused as refused:
                 self._turn_away(refused)
         except Exception:

@@ -40,15 +40,15 @@ class Lobby:
     def handshake(self, progress: Callable[[], int | None]) -> Generator[Patience]:
         """Bound the time of one handshake; its place is free when the block ends. *progress*: see `Waiting`."""
         with trio.move_on_after(self._timeout) as scope:
-            waiting = self.enter(progress, scope.cancel)
+            waiting = self.enter(progress, scope.cancel, trio.current_time())
             try:
                 yield Patience(scope, waiting)
             finally:
                 self.leave(waiting)
 
-    def enter(self, progress: Callable[[], int | None], make_room: Callable[[], object]) -> Waiting:
+    def enter(self, progress: Callable[[], int | None], make_room: Callable[[], object], now: float) -> Waiting:
         """Begin a handshake that sees to its time by itself. *progress* and *make_room*: see `Waiting`."""
-        waiting = self._places.enter(progress, make_room, trio.current_time())
+        waiting = self._places.enter(progress, make_room, now)
         self._tell()
         return waiting
 

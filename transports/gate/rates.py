@@ -32,6 +32,7 @@ class Rates:
     def __init__(self, rate: Rate, *, most: int) -> None:
         self._each = 1 / rate.per_second
         self._leeway = (rate.burst - 1) / rate.per_second
+        self._full = self._leeway + self._each
         self._most = most
         self._full_at: OrderedDict[str, float] = OrderedDict()
         """Key -> when its bucket is full again, in the order of use."""
@@ -46,9 +47,8 @@ class Rates:
 
     def spend(self, key: str, now: float) -> None:
         """Take a token of *key*'s. Whether it has one is asked of `wait`: an empty bucket does not go below nothing."""
-        full = self._leeway + self._each
         full_at = max(self._full_at.pop(key, now), now) + self._each
-        self._full_at[key] = min(full_at, now + full)
+        self._full_at[key] = min(full_at, now + self._full)
         for _ in range(_SWEPT):
             oldest = next(iter(self._full_at))
             if self._full_at[oldest] > now and len(self._full_at) <= self._most:

@@ -8,8 +8,8 @@ password into it, and a hint is for everybody to read.
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from binascii import Error as Base64Error
+from binascii import a2b_base64
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -141,7 +141,7 @@ def basic_credentials(authorization: bytes | None, station: str) -> tuple[bytes 
         return None, None, False
     value = value.strip()
     try:
-        pair = b64decode(value + b"=" * (-len(value) % 4), validate=True)
+        pair = a2b_base64(value + b"=" * (-len(value) % 4), strict_mode=True)
     except Base64Error:
         return None, None, False
     id = station.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from contextlib import suppress
@@ -16,6 +17,11 @@ def peek(sock: socket.socket) -> bytes | None:
     """Return a byte that waits, unread, in the socket; None if nothing does; empty if the peer is gone."""
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return b"\0"
+    # Nothing does, nearly always, and an exception for that is dearer than a question.
+    question = select.poll()
+    question.register(sock, select.POLLIN)
+    if not question.poll(0):
+        return None
     try:
         # The plain socket's recv, also under TLS, which has no peek: bytes of a half record are bytes as well.
         return socket.socket.recv(sock, 1, socket.MSG_PEEK)
