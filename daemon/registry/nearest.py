@@ -6,6 +6,7 @@ What is found stands in the log and before operators, and never in an answer to 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 from urllib.parse import unquote
@@ -19,9 +20,9 @@ _SHORT, _MIDDLE = 3, 6
 _LONG: Final = 100
 """Characters beyond which nothing is looked for: an OCPP identity has 48 at most."""
 _LETTERS: Final = 2
-"""Letters that may differ in a long id, or be missing, or be swapped."""
-_LOOKED_AT: Final = 50
-"""Of those equally near, so many are looked at for look-alikes."""
+"""Letters that may differ in a long id, or be missing, or be swapped. Digits may not, save for leading zeros."""
+_TOLD: Final = 150
+"""Characters that a hint has at most, so that it fits with others into what is recorded, and no command is cut."""
 _ALIKE: Final = str.maketrans("OoIiLlSsBbZz", "001111558822")
 """Letters, and the digits that they are mistaken for."""
 _MARKS: Final = ("-", "_", "", " ", "/", "*", ".")
@@ -42,14 +43,23 @@ def meant(claimed: str, ids: Collection[str]) -> list[str]:
 def hint(claimed: str, ids: Collection[str], *, removed: bool = False) -> str:
     """Say in a sentence or two what to do about a station that is not registered.
 
+    The command in it can be given to a shell as it stands.
+
     Args:
         removed: it was registered once.
     """
-    register = f"register it: stationkeeper station add {claimed}"
-    if removed:
-        return f"it was removed from the registry; to have it back, {register}"
-    found = meant(claimed, ids)
-    return f"did you mean {' or '.join(found)}? If not, {register}" if found else register
+    found = [] if removed else meant(claimed, ids)
+    said = "it was removed from the registry; to have it back, " if removed else ""
+    if found:
+        said = f"did you mean {' or '.join(found)}? If not, "
+    whole = f"{said}register it: {_command(claimed)}"
+    return whole if claimed and claimed.isprintable() and len(whole) <= _TOLD else f"{said}register it"
+
+
+def _command(claimed: str) -> str:
+    id = shlex.quote(claimed)
+    given = f"--generate -- {id}" if id.startswith("-") else f"{id} --generate"
+    return f"stationkeeper station add {given}"
 
 
 def _forms(claimed: str) -> Iterator[str]:
@@ -94,11 +104,15 @@ def _near(claimed: str, ids: Collection[str]) -> list[str]:
         scorer=distance,
         processor=utils.default_process,
         score_cutoff=letters,
-        limit=_LOOKED_AT,
+        limit=None,  # in a numbered fleet those with other numbers may be as near, and many
     )
-    if not found:
-        return []
-    looks = claimed.translate(_ALIKE)
+    looks, numbers = claimed.translate(_ALIKE), _numbers(claimed)
     alike = [id for id, _, _ in found if id.translate(_ALIKE) == looks]
-    nearest = alike or [id for id, distance, _ in found if distance == found[0][1]]
+    same = [(id, distance) for id, distance, _ in found if _numbers(id) == numbers]
+    nearest = alike or [id for id, distance in same if distance == same[0][1]]
     return nearest if len(nearest) <= _MOST else []
+
+
+def _numbers(id: str) -> list[str]:
+    """Return the numbers in an id, without leading zeros: with another number it is another station's."""
+    return [number.lstrip("0") for number in _NUMBER.findall(id)]
