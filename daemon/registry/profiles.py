@@ -22,7 +22,7 @@ from ...transports.admission import Certificate
 Security: TypeAlias = Literal["basic", "mtls", "none"]
 
 _SHOWN: Final = 40
-"""Characters of a certificate's names that a hint tells: a certificate may bear long ones, and many."""
+"""Characters that a hint tells of a name that is registered or configured."""
 
 
 @frozen(kw_only=True)
@@ -82,17 +82,23 @@ class Rules:
         return None
 
     def wrong_certificate(self, station: str, record: StationRecord, certificate: Certificate) -> str | None:
-        """Return what is wrong with a client certificate whose chain is in order; none if nothing is."""
+        """Return what is wrong with a client certificate whose chain is in order; none if nothing is.
+
+        What the certificate bears is not told: it may be a person's, and what is told cannot be erased.
+        """
         if not bears_own_name(station, record, certificate.names):
-            wanted = "its id" if record.serial is None else "its id or its registered serial"
-            return (
-                f"its certificate is made out to {_listed(certificate.names)}; the common name (or a DNS name) must be "
-                f"{wanted}{_differs_in_case(station, record, certificate.names)}"
+            wanted = (
+                "its id" if record.serial is None else f"its id or its registered serial ({record.serial[:_SHOWN]!r})"
             )
+            if not certificate.names:
+                return f"its certificate bears no name; one must be {wanted}"
+            case = _differs_in_case(station, record, certificate.names)
+            return f"none of its certificate's names is {wanted}{case}: the common name, or a DNS name, must be"
         if self.organization is not None and self.organization not in certificate.organizations:
+            which = "is of another organization" if certificate.organizations else "names no organization"
             return (
-                f"its certificate names the organization {_listed(certificate.organizations)}; it must be "
-                f"{self.organization!r} ([stations] tls_client_organization)"
+                f"its certificate {which}; it must be {self.organization[:_SHOWN]!r} "
+                "([stations] tls_client_organization)"
             )
         return None
 
@@ -114,14 +120,6 @@ class Rules:
 def bears_own_name(station: str, record: StationRecord, names: Sequence[str]) -> bool:
     """Return whether one of a certificate's names is the station's id, or the serial it is registered with."""
     return station in names or (record.serial is not None and record.serial in names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Show what a certificate says, in bounds: whoever made it chose the text."""
-    if not names:
-        return "nobody"
-    shown = ", ".join(repr(name[:_SHOWN]) for name in names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _differs_in_case(station: str, record: StationRecord, names: Sequence[str]) -> str:
