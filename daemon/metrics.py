@@ -70,7 +70,11 @@ class EngineCollector(Collector):
         yield _gauge("stations_online", "Stations whose flag says online.", online)
         yield _gauge("stations_held", "Of those, stations not observed: their gateway ended within the grace.", held)
         fighting = len(self._engine.state(conflicts).standing(self._engine.now()))
-        yield _gauge("stations_in_conflict", "Stations whose identity two devices take over from each other.", fighting)
+        yield _gauge(
+            "stations_in_conflict",
+            "Stations taken over again and again: by two devices, or by one that dials twice.",
+            fighting,
+        )
         yield _gauge("watching", "1: a gateway watches, so that flags are observed.", fleet.watching)
 
     def _connections(self) -> Iterator[Metric]:

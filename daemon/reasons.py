@@ -110,8 +110,8 @@ REASONS: Final[dict[str, Reason]] = {
     "tls_failed": Reason(
         "400, not sent",
         "the TLS handshake failed",
-        "Read the hint. Does the charger trust our certificate's authority? Is its clock right? Does it speak TLS 1.2? "
-        "All three must be so.",
+        "Read the hint. If it speaks plain HTTP, give it a wss:// URL, or the port without TLS. Else it must trust our "
+        "certificate's authority, have the right time, and speak TLS 1.2.",
     ),
     "no_proxy_header": Reason(
         "400",

@@ -1,6 +1,6 @@
 """Telling an operator of troubles that end by themselves or by a hand from outside.
 
-The log that cannot be written, and two devices that use one station's identity.
+The log that cannot be written, and stations whose identity seems to be used by two devices.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ async def tell_of_conflicts(engine: Engine) -> None:
         for conflict in standing:
             if told.get(conflict.station) != conflict.since:
                 _stations_log.warning(
-                    "two devices use the identity %r: they took it over from each other %d times within %d s; "
-                    "one of them is to get another id, or was to be switched off",
+                    "two devices use the identity %r, or one opens a second connection while it has one: it was taken "
+                    "over %d times within %d s; give one of the two another id, or switch it off",
                     conflict.station,
                     conflict.takeovers,
                     (conflict.last - conflict.since) // 1_000_000,

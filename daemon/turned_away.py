@@ -11,32 +11,33 @@ import msgspec
 
 from ..engine.clock import rfc3339
 from ..engine.codec import decode
-from ..engine.events import HandshakeRefused
+from ..engine.events import HandshakeRefused, Micros
 from ..engine.log import Log
 from ..projections.refusals import LATE, Refusals, Row
 from .reasons import meaning, remedy
 from .words import clock
 
 
-def of_station(log: Log, claimed: str, until: int) -> list[Row]:
-    """Return how often an id was turned away in the last days before a position, by reason; the newest first."""
+def of_station(log: Log, claimed: str, until: int, now: Micros) -> list[Row]:
+    """Return how often an id was turned away, up to a position, in the seven days before *now*, by reason; the newest
+    first. Unlike the projection `refusals` this forgets nobody of these days, and counts none before them."""
     # Most refusals are of others: whether one names the id is seen without reading it.
     named = msgspec.json.encode(claimed)
-    return _fold(event for event in _late(log, until, named) if event.claimed == claimed).rows()
+    return _fold(event for event in _late(log, until, now, named) if event.claimed == claimed).rows()
 
 
 def of_all(log: Log, until: int) -> list[Row]:
-    """Return who was turned away in the last days before a position, as the projection `refusals` keeps it."""
-    return _fold(_late(log, until)).rows()
-
-
-def _late(log: Log, until: int, named: bytes = b"") -> Iterator[HandshakeRefused]:
+    """Return who was turned away in the seven days before the event at a position: at most as many as the projection
+    `refusals` keeps, the newest."""
     newest = next(iter(log.read(until - 1, until=until)), None) if until else None
-    after = 0 if newest is None else log.position_at(newest.at - LATE)
-    for recorded in log.read(after, until=until, kinds={HandshakeRefused.kind}):
+    return [] if newest is None else _fold(_late(log, until, newest.at)).rows()
+
+
+def _late(log: Log, until: int, now: Micros, named: bytes = b"") -> Iterator[HandshakeRefused]:
+    for recorded in log.read(log.position_at(now - LATE), until=until, kinds={HandshakeRefused.kind}):
         if named in recorded.body:
             event = decode(recorded)
-            if isinstance(event, HandshakeRefused):
+            if isinstance(event, HandshakeRefused) and event.last_at >= now - LATE:
                 yield event
 
 
@@ -54,8 +55,8 @@ def summary(rows: Sequence[Row]) -> str:
         return ""
     count, last = sum(row.count for row in rows), rows[0]
     times = "once" if count == 1 else f"{count} times"
-    why = last.hint or meaning(last.reason)
-    return f"It was turned away {times} in the last days, most lately at {clock(last.last)}: {why}."
+    why = last.hint or meaning(last.reason)  # with no full stop: it may end with a command
+    return f"It was turned away {times} in the last seven days, most lately at {clock(last.last)}: {why}"
 
 
 def as_json(row: Row) -> dict[str, object]:

@@ -28,6 +28,7 @@ from ..projections.presence import Change
 from ..projections.refusals import Row
 from . import turned_away
 from .registry.errors import NotFound
+from .registry.nearest import meant
 from .words import because, clock, fight, told
 
 _NOTES: Final = {
@@ -106,14 +107,15 @@ class Why:
     refusals: list[Row]
     """The same by reason, the newest first."""
     conflict: Conflict | None
-    """Two devices that use its identity."""
+    """Two devices that use its identity, or one that opens a second connection while it has one."""
 
 
 def explain(log: Log, station: str, *, until: int | None = None, most: int = MOMENTS, now: Micros | None = None) -> Why:
     """Explain a station's state as of a position, or of the end of the log, by its newest *most* moments.
 
     Args:
-        now: by which a conflict may be over; the time of the newest event, if it is not given.
+        now: by which a conflict may be over, and before which "the last days" lie; the time of the newest event, if it
+            is not given.
 
     Raises:
         NotFound: the log knows no such station, and nobody of its id was turned away of late.
@@ -123,12 +125,12 @@ def explain(log: Log, station: str, *, until: int | None = None, most: int = MOM
     for recorded in life_of(log, station, until=until):
         story.follow(recorded)
     shown = chargestation(story.fold.state(presence), story.fold.state(registry), station)
-    refused = turned_away.of_station(log, station, until)
-    if shown is None and not refused:
-        raise NotFound(f"there is no station {station!r} as of position {until}")
-    newest = next(iter(log.read(until - 1, until=until)), None) if until else None
     if now is None:
+        newest = next(iter(log.read(until - 1, until=until)), None) if until else None
         now = 0 if newest is None else newest.at
+    refused = turned_away.of_station(log, station, until, now)
+    if shown is None and not refused:
+        raise NotFound(_nobody(log, station, until))
     conflict = story.fold.state(conflicts).of(station, now)
     for moment in story.moments:
         for message in moment.messages:
@@ -198,6 +200,21 @@ def _message_as_json(message: Message) -> dict[str, Any]:
             for attempt in message.attempts
         ],
     }
+
+
+def _nobody(log: Log, station: str, until: int) -> str:
+    """Say of an id that the log knows nothing of it, and which registered ids are like it."""
+    fold = Fold([registry])
+    for recorded in log.read(until=until, kinds=registry.kinds):
+        fold.advance(recorded)
+    registered = fold.state(registry)
+    like = meant(station, registered)
+    return (
+        f"there is no station {station!r} as of position {until}, and nobody came under that id in the last seven "
+        "days. "
+        + (f"Registered is {' or '.join(like)}, which is like it. " if like else "")
+        + "Who was turned away is listed by `stationkeeper why LOG`, without an id, and by GET /refusals."
+    )
 
 
 class _Story:

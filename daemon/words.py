@@ -103,8 +103,9 @@ def fight(conflict: Conflict) -> str:
     """Say of a conflict what is going on, and what to do."""
     times = count(conflict.takeovers, "time")
     return (
-        f"Two devices use its identity: they took it over from each other {times} since {clock(conflict.since)}, "
-        f"most lately at {clock(conflict.last)}. Give one of them another id, or switch it off."
+        "Two devices use its identity, or one opens a second connection while it has one: it was taken over "
+        f"{times} since {clock(conflict.since)}, most lately at {clock(conflict.last)}. "
+        "Give one of the two another id, or switch it off; if there is but one, tell its vendor."
     )
 
 

@@ -6,6 +6,7 @@ zombie. So takeovers are weighed. One from a connection that had just spoken cou
 out that its network is gone takes longer. One from a connection that was not silent for longer than a living one may be
 counts for less: idle devices that fight look so, and now and then a quick return. Any other counts for nothing, and
 ends the row: the older connection was a zombie. So does a connection that ends otherwise: then nobody pushed it out.
+What a conflict cannot tell: whether it is two devices, or one that opens a second connection while it has one.
 
 `ENOUGH` in a row, none later than `QUIET` after the one before, are a conflict, until `QUIET` has passed without
 another. Nothing is kept of a station that never took over from itself, and of any other at most two small records.

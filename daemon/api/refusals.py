@@ -30,7 +30,8 @@ def refused(engine: Engine) -> APIRouter:
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> Response:
-        """A row for each claimed id and reason, the newest first: at most the 2,000 newest of the last seven days.
+        """A row for each claimed id and reason that was turned away within the last seven days, the newest first: at
+        most 1,000 for reasons that only registered ids can be turned away for, and 1,000 for all others.
 
         An id is claimed, not proven: anybody may have dialled in under it.
         """

@@ -147,7 +147,7 @@ class LiveShown(Answer):
 
 
 class ConflictShown(Answer):
-    """Two devices use the station's identity, and take it over from each other."""
+    """Two devices use the station's identity, or one opens a second connection while it has one."""
 
     since: Time
     last: Time = Field(description="The newest takeover.")
@@ -246,9 +246,9 @@ class RefusalShown(Answer):
     meaning: str = Field(description='The rest of a sentence that begins with "because".')
     hint: str = Field(description="What we found out about the newest one; often empty. It is never sent to a peer.")
     remedy: str = Field(description="What to do about this reason.")
-    count: int
-    first: Time
-    last: Time
+    count: int = Field(description="Since `first`.")
+    first: Time = Field(description="Longer ago than seven days if it went on ever since; `why` counts seven days.")
+    last: Time = Field(description="Within the last seven days.")
 
 
 class Refusals(Answer):

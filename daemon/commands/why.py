@@ -29,7 +29,7 @@ def why(log: str, station: str | None, at: str | None, last: int, form: str) -> 
     """Say why a station is online or offline, or does not connect: the events that made it so, the messages that they
     made, each attempt at these with its answer, and how often it was turned away. The station need not be registered.
 
-    Without ID: who was turned away in the last days, the newest first.
+    Without ID: who was turned away in the last seven days, the newest first.
 
     It is told from LOG alone, which is read beside a running daemon or without one, and left byte for byte as it is.
     """
@@ -51,7 +51,7 @@ def _tell_of_all(rows: Sequence[Row], all: int, form: str) -> None:
         click.echo(json.dumps([turned_away.as_json(row) for row in rows], indent=2, ensure_ascii=False))
         return
     if not rows:
-        click.echo("Nobody was turned away in the last days.")
+        click.echo("Nobody was turned away in the last seven days.")
     for row in rows:
         click.echo(visible(row.claimed or "(no id)"))
         _print_row(row)
@@ -60,7 +60,8 @@ def _tell_of_all(rows: Sequence[Row], all: int, form: str) -> None:
 
 
 def _print_row(row: Row) -> None:
-    click.echo(f"  {count(row.count, 'time')}, {rfc3339(row.first)} to {rfc3339(row.last)}: {row.status} {row.reason}")
+    when = rfc3339(row.first) + ("" if row.first == row.last else f" to {rfc3339(row.last)}")
+    click.echo(f"  {count(row.count, 'time')}, {when}: {row.status} {row.reason}")
     said = [f"because {meaning(row.reason)}", row.hint, remedy(row.reason)]
     for line in said:
         if line:

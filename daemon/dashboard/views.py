@@ -69,7 +69,7 @@ def row_of(engine: Engine, id: str) -> Row:
         site=registered.record.site if registered else "",
         shown=shown,
         since=station.last_connect_at if shown == "online" else knew_at,
-        why="two devices use its identity" if conflict_of(engine, id) is not None else why,
+        why="two devices use its identity, or one dials twice" if conflict_of(engine, id) is not None else why,
         alive_at=alive_at,
         protocol=station.subprotocol or "",
     )

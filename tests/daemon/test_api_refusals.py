@@ -93,6 +93,22 @@ async def test_what_was_long_ago_is_not_listed() -> None:
         assert await listed(office) == []
 
 
+async def test_why_and_the_list_tell_of_the_same_days() -> None:
+    """An old refusal is neither listed nor told of, also while nothing newer is in the log."""
+    async with open_office() as office:
+        await office.engine.record(StationRegistered(), subject="CP-7")
+        await turn_away(office, "CP-7", reason="wrong_credentials", at=-8 * 86_400_000_000, count=5)
+        await turn_away(office, "CP-7", reason="wrong_credentials", at=-2 * 86_400_000_000, count=2)
+        await turn_away(office, "CP-8", at=-8 * 86_400_000_000)
+        rows = [(row["claimed"], row["reason"]) for row in await listed(office)]
+        why = (await office.ask("GET", "/chargestations/CP-7/why")).json
+        old = await office.ask("GET", "/chargestations/CP-8/why")
+
+    assert [row["count"] for row in why["refusals"]] == [2]
+    assert rows == [(row["claimed"], row["reason"]) for row in why["refusals"]] == [("CP-7", "wrong_credentials")]
+    assert old.status == 404
+
+
 async def test_why_answers_for_an_id_that_nobody_registered() -> None:
     """steve#33: why does my charger not connect?"""
     async with open_office() as office:

@@ -56,6 +56,11 @@ def test_an_explanation_reads_as_the_rest_of_a_sentence_and_a_remedy_as_one() ->
         assert reason.remedy.endswith("."), name
 
 
+def test_what_helps_after_a_failed_tls_handshake_fits_plain_http_too() -> None:
+    assert "plain HTTP" in remedy("tls_failed")
+    assert "wss://" in remedy("tls_failed")
+
+
 def test_a_reason_of_a_newer_release_is_told_in_its_own_words() -> None:
     assert meaning("too_blue") == "too blue"
     assert remedy("too_blue") == ""

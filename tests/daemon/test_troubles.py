@@ -63,4 +63,7 @@ async def test_two_devices_with_one_identity_are_told_of_once(
     told = [record for record in caplog.records if record.name == "stationkeeper.stations"]
 
     assert [record.levelno for record in told] == [logging.WARNING]
-    assert "'CP-7': they took it over from each other 3 times within 20 s" in told[0].getMessage()
+    assert (
+        "'CP-7', or one opens a second connection while it has one: it was taken over 3 times within 20 s"
+        in told[0].getMessage()
+    )

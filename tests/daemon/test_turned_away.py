@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from histories import START
 from served import PATIENCE, Served, register, serving, until
 from websockets.exceptions import ConnectionClosed
+
+from stationkeeper.engine.codec import seal
+from stationkeeper.engine.events import HandshakeRefused
+from stationkeeper.engine.log import driver
+from stationkeeper.engine.log.sqlite import SqliteLog
 
 CANARY = "EVB-P1234567"
 TRANSPORTS = pytest.mark.parametrize(
@@ -60,6 +67,18 @@ def test_the_station_that_was_meant_is_named_to_the_operator_and_never_to_the_pe
     assert {row["claimed"]: CANARY in row["hint"] for row in told} == {CANARY.lower(): True, "x" * len(CANARY): False}
     assert why["answer"] == f"{CANARY.lower()} is not registered, and was never let in."
     assert f"did you mean {CANARY}?" in why["refused"]
+
+
+def test_the_how_to_says_how_the_addresses_are_found(tmp_path: Path) -> None:
+    how_to = Path(__file__).parents[2] / "docs" / "how-to" / "find-out-why-a-station-does-not-connect.md"
+    (query,) = re.findall(r'stationkeeper\.db "(\s+SELECT[^"]+)"', how_to.read_text("utf-8"))
+    refused = HandshakeRefused(claimed="CP-7", reason="unknown_station", status=404, first_at=START, last_at=START)
+    with closing(SqliteLog.open(tmp_path / "x.db")) as log:
+        log.append([seal(refused, id="r", at=START, gateway="g", run="r1", private=b"192.0.2.66")])
+    with closing(driver.connect(tmp_path / "x.db")) as connection:
+        rows = connection.execute(query).fetchall()
+
+    assert [tuple(row) for row in rows] == [("2025-11-24 16:00:00", "192.0.2.66", "CP-7", "unknown_station")]
 
 
 @TRANSPORTS

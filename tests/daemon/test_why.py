@@ -148,7 +148,23 @@ def test_a_station_that_the_log_does_not_know_is_said_to_be_unknown(call: Call) 
     SqliteLog.open(Path("x.db")).close()
 
     outcome = call("why", "x.db", "CP-7")
-    assert (outcome.code, outcome.err) == (1, "Error: there is no station 'CP-7' as of position 0\n")
+    assert (outcome.code, outcome.err) == (
+        1,
+        "Error: there is no station 'CP-7' as of position 0, and nobody came under that id in the last seven days. "
+        "Who was turned away is listed by `stationkeeper why LOG`, without an id, and by GET /refusals.\n",
+    )
+
+
+def test_of_an_id_that_nobody_knows_those_that_are_like_it_are_named(call: Call) -> None:
+    history = a_bad_day()
+    history.registered("CP-007")
+    with closing(SqliteLog.open(Path("x.db"))) as opened:
+        logged(list(history), opened)
+
+    outcome = call("why", "x.db", "cp_007")
+    assert outcome.code == 1
+    assert "nobody came under that id in the last seven days. Registered is CP-007, which is like it. " in outcome.err
+    assert "Registered" not in call("why", "x.db", "NOPE").err
 
 
 async def test_the_api_says_the_same(tmp_path: Path) -> None:
@@ -180,8 +196,8 @@ def test_who_was_turned_away_of_late_is_told_with_what_helps() -> None:
     log = logged(list(history))
 
     assert explain(log, "CP-7").refused == (
-        "It was turned away 3 times in the last days, most lately at 2025-11-24 16:00:02 UTC: "
-        "the password is not the registered one."
+        "It was turned away 3 times in the last seven days, most lately at 2025-11-24 16:00:02 UTC: "
+        "the password is not the registered one"
     )
     assert explain(log, "CP-8").refused == ""
     late = history.add(WebhookAdded(url="https://late.example/", secrets=("s",)), "late", at=START + 9 * 86_400_000_000)
@@ -209,8 +225,8 @@ def test_a_station_that_nobody_registered_and_that_never_came_in_has_an_answer(c
     assert (text.code, program.code) == (0, 0)
     assert text.out.splitlines()[:6] == [
         "CP-7 x is not registered, and was never let in.",
-        "It was turned away 12 times in the last days, most lately at 2025-11-24 16:00:20 UTC: "
-        "did you mean CP-007? If not, register it.",
+        "It was turned away 12 times in the last seven days, most lately at 2025-11-24 16:00:20 UTC: "
+        "did you mean CP-007? If not, register it",
         "As of position 12.",
         "  12 times, 2025-11-24T16:00:01.000000Z to 2025-11-24T16:00:20.000000Z: 404 unknown_station",
         "    because no station of this id is registered",
@@ -231,7 +247,16 @@ def test_without_an_id_it_tells_who_was_turned_away(call: Call) -> None:
         "  12 times, 2025-11-24T16:00:01.000000Z to 2025-11-24T16:00:20.000000Z: 404 unknown_station",
     ]
     assert [row["claimed"] for row in json.loads(call("why", "x.db", "--format", "json").out)] == ["CP-7"]
-    assert call("why", "x.db", "--at", "9").out == "Nobody was turned away in the last days.\n"
+    assert call("why", "x.db", "--at", "9").out == "Nobody was turned away in the last seven days.\n"
+
+
+def test_one_time_is_told_once(call: Call) -> None:
+    history = a_bad_day()
+    history.add(HandshakeRefused(claimed="x", reason="wrong_path", status=404, first_at=START, last_at=START))
+    with closing(SqliteLog.open(Path("x.db"))) as opened:
+        logged(list(history), opened)
+
+    assert call("why", "x.db").out.splitlines()[1] == "  1 time, 2025-11-24T16:00:00.000000Z: 404 wrong_path"
 
 
 def test_what_a_stranger_claims_cannot_steer_a_terminal(call: Call) -> None:
@@ -253,7 +278,9 @@ def test_two_devices_with_one_identity_are_told_of() -> None:
 
     assert why.conflict is not None
     assert why.conflict.takeovers == 4
-    assert "Two devices use its identity: they took it over from each other 4 times since" in why.answer
+    assert (
+        "Two devices use its identity, or one opens a second connection while it has one: it was taken over 4 times"
+    ) in why.answer
     assert as_json(why)["conflict"]["takeovers"] == 4
     assert explain(logged(list(history)), "CP-7", until=3).conflict is None
     assert explain(logged(list(history)), "CP-7", now=why.conflict.last + QUIET + 1).conflict is None
@@ -276,7 +303,7 @@ def test_a_registered_station_that_is_turned_away_is_told_of_with_the_reason() -
 
     assert why.answer == "CP-9 is offline: it is registered, and was never let in."
     assert why.refused.startswith(
-        "It was turned away once in the last days, most lately at 2025-11-24 16:00:00 UTC: its"
+        "It was turned away once in the last seven days, most lately at 2025-11-24 16:00:00 UTC: its"
     )
     assert [row.reason for row in why.refusals] == ["wrong_credentials"]
     assert why.station is not None
