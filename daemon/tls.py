@@ -23,8 +23,9 @@ class StationTls:
     """A server's certificate and key, from PEM files, and the authorities whose client certificates it takes.
 
     TLS 1.2 and 1.3, with ephemeral keys for all who know them, without renegotiation and compression (security
-    whitepaper, A00.FR.306 to 319). A second certificate with an RSA key may stand beside one with an elliptic key: OpenSSL shows each station
-    the one that it can check, and prefers the first (A00.FR.312), which costs a tenth to sign with.
+    whitepaper, A00.FR.306 to 319). A second certificate with an RSA key may stand beside one with an elliptic key:
+    OpenSSL shows each station the one that it can check, and prefers the first (A00.FR.312), which costs a tenth to
+    sign with.
     """
 
     def __init__(

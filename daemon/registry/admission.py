@@ -109,7 +109,7 @@ class RegistryAdmission:
         assert password is not None
         valid = valid_credentials(record, self._book.now())
         try:
-            checked = await self._checking.wait(knock.station, valid, password)
+            checked = await self._checking.wait(knock.station, valid, password, knock.remote)
         except Crowded:
             return Refusal(status=503, reason="busy", hint=_CROWDED, retry_after=_BUSY_RETRY)
         return self._answer(knock, record, checked)

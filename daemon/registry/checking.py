@@ -2,22 +2,29 @@
 
 A machine-made key costs microseconds to compare, and a password that was right before is remembered, so both are
 answered at once, however many guesses at the same station are under way. Only what has to be stretched waits: for
-those ahead of it at the same station, and for the time that wrong answers cost (`guesses`).
+those ahead of it at the same station, and for the time that wrong answers cost (`guesses`). An address never decides
+whether a password is looked at, but when: each has one place in the line, and those from which wrong ones came let the
+others go first, so that a guesser does not keep the station itself from its turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 
 import msgspec
 import trio
+from attrs import Factory, define
 
 from ...transports.admission import LAST_WORD
+from ...transports.gate.addresses import block_of
 from .credentials import Credentials, Crowded
 from .guesses import LONGEST, Guesses
 
-PATIENCE: Final = 2 * LONGEST
+_STRETCHED: Final = 0.5
+"""Seconds in which a password is stretched, on a machine that has other things to do."""
+PATIENCE: Final = 2 * LONGEST + _STRETCHED
 """Seconds that a password may wait to be checked: half of the time for a handshake, so that there is an answer."""
 _WAITING_FOR_ONE: Final = 4
 """Passwords that may wait for one station, of which one at a time is stretched: whoever guesses at one station takes
@@ -35,14 +42,35 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until another may be tried: there were so many wrong ones that this one was not looked at."""
 
 
+@define
+class _Line:
+    """Those who wait for a password of one station to be stretched."""
+
+    turn: trio.Lock = Factory(trio.Lock)
+    suspects: trio.Lock = Factory(trio.Lock)
+    """Taken first by those whose address wrong passwords came from, so that one of them at most is ahead of others."""
+    blocks: set[str] = Factory(set[str])
+    """Where they come from; as many as there are of them."""
+
+    def ahead(self, *, suspect: bool) -> int:
+        """Return how many a newcomer has to wait for."""
+        return len(self.blocks) if suspect else self.turn.statistics().tasks_waiting + self.turn.locked()
+
+    @asynccontextmanager
+    async def place(self, *, suspect: bool) -> AsyncGenerator[None]:
+        """Wait for a turn, which lasts as long as the block."""
+        async with self.suspects if suspect else nullcontext(), self.turn:
+            yield
+
+
 class Checking:
     """Checks what stations present."""
 
     def __init__(self, credentials: Credentials, *, patience: float = PATIENCE) -> None:
         self._credentials = credentials
         self._patience = patience
-        self._guesses = Guesses(longest=patience / 2)
-        self._lines: dict[str, trio.Lock] = {}
+        self._guesses = Guesses(longest=max(0.0, patience - _STRETCHED) / 2)
+        self._lines: dict[str, _Line] = {}
         """The stations for which passwords wait."""
 
     def at_once(self, station: str, credentials: Sequence[str], presented: bytes) -> Checked | None:
@@ -60,35 +88,40 @@ class Checking:
         delay = self._guesses.wrong(station, now, self._credentials.mark(station, presented))
         return self._too_often(station, now) if delay is None else Checked(delay=delay)
 
-    async def wait(self, station: str, credentials: Sequence[str], presented: bytes) -> Checked:
-        """Check a password that has to be stretched, once it is its turn.
+    async def wait(self, station: str, credentials: Sequence[str], presented: bytes, remote: str) -> Checked:
+        """Check a password that has to be stretched and came from an address, once it is its turn.
 
         Raises:
             Crowded: so many wait to be stretched, for all stations, that it would come too late.
         """
-        line = self._lines.setdefault(station, trio.Lock())
-        ahead = line.statistics().tasks_waiting + line.locked()
-        now = trio.current_time()
+        now, block = trio.current_time(), block_of(remote)
+        line = self._lines.get(station) or _Line()
+        suspect = self._guesses.came_from(station, block, now)
+        ahead = line.ahead(suspect=suspect)
         patience = self._patience
         if self._guesses.suspected(station, now):
             # Who has guessed must not take so long over it that a 503 comes of it, which holds up the grace.
             patience = min(patience, trio.current_effective_deadline() - now - LAST_WORD)
-        if ahead > _WAITING_FOR_ONE or self._guesses.wait(station, now, ahead=ahead) > patience:
+        late = ahead > _WAITING_FOR_ONE or self._guesses.wait(station, now, ahead=ahead) > patience
+        if late or block in line.blocks:
             return self._too_often(station, now)
+        self._lines[station] = line
+        line.blocks.add(block)
         try:
             with trio.move_on_after(max(0.0, patience)):
-                async with line:
-                    return await self._take_turn(station, credentials, presented)
+                async with line.place(suspect=suspect):
+                    return await self._take_turn(station, credentials, presented, block)
         except Crowded:
             if self._guesses.suspected(station, trio.current_time()):
                 return self._too_often(station, trio.current_time())
             raise
         finally:
-            if not line.locked():
-                self._lines.pop(station, None)
+            line.blocks.remove(block)
+            if not line.blocks:
+                del self._lines[station]
         return self._too_often(station, trio.current_time())
 
-    async def _take_turn(self, station: str, credentials: Sequence[str], presented: bytes) -> Checked:
+    async def _take_turn(self, station: str, credentials: Sequence[str], presented: bytes, block: str) -> Checked:
         await trio.sleep(self._guesses.wait(station, trio.current_time()))
         # Whoever was ahead may have presented the same: then it is known by now, and nothing is stretched.
         # To the end, also if the peer hangs up: a guess that was looked at is counted.
@@ -97,7 +130,8 @@ class Checking:
                 if await self._credentials.matches(id, presented):
                     self._guesses.right(station)
                     return Checked(credential=id)
-            self._guesses.wrong(station, trio.current_time(), self._credentials.mark(station, presented))
+            mark = self._credentials.mark(station, presented)
+            self._guesses.wrong(station, trio.current_time(), mark, block=block)
         return Checked()
 
     def _too_often(self, station: str, now: float) -> Checked:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define
+from attrs import Factory, define
 
 FIRST: Final = 0.25
 """Seconds that the first wrong answer costs; each further one costs twice as much."""
-LONGEST: Final = 2.5
-"""Seconds that it comes to. One that is under way and the next both fit into half of a handshake's 10 s, so that the
-right station still gets its turn. A guesser is left with 34 560 tries a day: enough for a list of popular passwords,
-and nothing against 16 characters that were drawn."""
+LONGEST: Final = 2.25
+"""Seconds that it comes to. One that is under way and the next, stretched, both fit into half of a handshake's 10 s, so
+that the right station still gets its turn. A guesser is left with 38 400 tries a day: enough for a list of popular
+passwords, and nothing against 16 characters that were drawn."""
 FORGOTTEN: Final = 600.0
 """Seconds of quiet after which somebody is no guesser any more."""
 KEPT: Final = 10_000
 """Identities that are remembered, about 2 MB. Who guesses at more than that has the oldest forgotten, and has spread
 his guesses thin by then."""
+SUSPECTS: Final = 64
+"""Address blocks that are remembered for one identity."""
 
 
 @define
@@ -29,6 +31,8 @@ class _Tries:
     free_at: float
     """When the next guess may be looked at."""
     newest: bytes
+    blocks: set[str] = Factory(set[str])
+    """From which the wrong answers came, as far as they were told."""
 
 
 class Guesses:
@@ -50,11 +54,16 @@ class Guesses:
         """Return whether there were wrong answers of late."""
         return self._known(identity, now) is not None
 
+    def came_from(self, identity: str, block: str, now: float) -> bool:
+        """Return whether wrong answers of late came from an address block."""
+        tries = self._known(identity, now)
+        return tries is not None and block in tries.blocks
+
     def right(self, identity: str) -> None:
         """Note a right answer: what was wrong before is forgiven."""
         self._tries.pop(identity, None)
 
-    def wrong(self, identity: str, now: float, mark: bytes = b"") -> float | None:
+    def wrong(self, identity: str, now: float, mark: bytes = b"", *, block: str | None = None) -> float | None:
         """Note a wrong answer; return the seconds to hold it back, at most twice the longest pause.
 
         None: so many of them are held back already that this one should be told to come later, and is not counted.
@@ -63,6 +72,8 @@ class Guesses:
         """
         tries = self._known(identity, now) or _Tries(0, now, b"")
         self._keep(identity, tries)
+        if block is not None and len(tries.blocks) < SUSPECTS:
+            tries.blocks.add(block)
         if mark and mark == tries.newest:
             return self._first
         if tries.free_at - now > self._longest:

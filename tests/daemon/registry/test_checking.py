@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import threading
 from hashlib import scrypt
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from stationkeeper.daemon.registry import checking as module
 from stationkeeper.daemon.registry import credentials
 from stationkeeper.daemon.registry.checking import PATIENCE, Checked, Checking
 from stationkeeper.daemon.registry.credentials import Credentials, Crowded
+from stationkeeper.daemon.registry.guesses import LONGEST
 from stationkeeper.engine.log.secrets import MemorySecrets
 
 KEY = bytes(range(20))
@@ -46,17 +47,20 @@ def stretched(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return moments
 
 
-async def check(checking: Checking, station: str, ids: list[str], presented: bytes) -> Checked:
+async def check(
+    checking: Checking, station: str, ids: list[str], presented: bytes, remote: str = "192.0.2.1"
+) -> Checked:
     """Check as the door does."""
-    return checking.at_once(station, ids, presented) or await checking.wait(station, ids, presented)
+    return checking.at_once(station, ids, presented) or await checking.wait(station, ids, presented, remote)
 
 
 async def guess(checking: Checking, count: int, first: int = 0) -> list[Checked]:
-    """Make many guesses at the station of `c` at once."""
+    """Make many guesses at the station of `c` at once, each from an address of its own."""
     answers: list[Checked] = []
 
     async def one(number: int) -> None:
-        answers.append(await check(checking, "CP-7", ["c"], b"guess number %d" % number))
+        remote = f"2001:db8:{number // 65_536:x}:{number % 65_536:x}::1"
+        answers.append(await check(checking, "CP-7", ["c"], b"guess number %d" % number, remote))
 
     async with trio.open_nursery() as nursery:
         for number in range(first, first + count):
@@ -127,8 +131,8 @@ async def test_guesses_are_stretched_ever_more_slowly(
     gaps = [round(later - earlier, 6) for earlier, later in pairwise(stretched)]
 
     assert gaps == sorted(gaps)
-    assert min(gaps[5:]) >= PATIENCE / 2
-    assert len(stretched) <= 4 + 600 / (PATIENCE / 2)
+    assert min(gaps[5:]) >= LONGEST
+    assert len(stretched) <= 4 + 600 / LONGEST
 
 
 async def test_a_right_password_gets_its_turn_among_the_guesses(
@@ -141,6 +145,45 @@ async def test_a_right_password_gets_its_turn_among_the_guesses(
 
     assert (await check(checking, "CP-7", ["c"], HUMAN)).credential == "c"
     assert 0 < trio.current_time() - begun <= PATIENCE + STRETCH
+
+
+@pytest.mark.parametrize("addresses", [["198.51.100.1"], [f"198.51.100.{number}" for number in range(12)]])
+@pytest.mark.parametrize("later", [0.0, 0.3, 0.7, 1.1, 1.9, 2.24])
+async def test_a_right_password_from_another_address_gets_in_whoever_guesses_without_a_pause(
+    stretched: list[float], kept: Credentials, autojump_clock: MockClock, addresses: list[str], later: float
+) -> None:
+    checking, numbers = Checking(kept), count()
+
+    async def guess_on(remote: str) -> None:
+        while True:
+            await check(checking, "CP-7", ["c"], b"guess number %d" % next(numbers), remote)
+            await trio.sleep(0.1)
+
+    async with trio.open_nursery() as nursery:
+        for index in range(12):
+            nursery.start_soon(guess_on, addresses[index % len(addresses)])
+        await trio.sleep(20 + later)
+        begun = trio.current_time()
+
+        assert (await check(checking, "CP-7", ["c"], HUMAN, "192.0.2.1")).credential == "c"
+        assert trio.current_time() - begun <= PATIENCE
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_address_has_one_place_in_the_line_of_a_station(
+    stretched: list[float], kept: Credentials, autojump_clock: MockClock
+) -> None:
+    checking = Checking(kept)
+    answers: list[Checked] = []
+
+    async def one(number: int) -> None:
+        answers.append(await check(checking, "CP-7", ["c"], b"guess number %d" % number, f"2001:db8::{number}"))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(one, number)
+
+    assert [answer.too_often is None for answer in answers] == [False, False, True]
 
 
 async def test_those_beyond_a_few_are_told_to_come_later_and_nobody_waits_longer_than_his_patience(
@@ -185,7 +228,7 @@ async def test_a_guesser_who_hangs_up_is_counted_all_the_same(
             nursery.cancel_scope.cancel()
 
     assert len(stretched) == 20
-    assert stretched[-1] - stretched[0] > 10 * PATIENCE / 2
+    assert stretched[-1] - stretched[0] > 10 * LONGEST
 
 
 async def test_a_guesser_who_knocks_late_in_his_time_has_an_answer_before_it_is_over(
@@ -266,12 +309,12 @@ async def test_those_of_one_station_that_come_together_are_stretched_once(
     stretched.clear()
     answers: list[Checked] = []
 
-    async def ask() -> None:
-        answers.append(await check(checking, "CP-7", ["c"], HUMAN))
+    async def ask(remote: str) -> None:
+        answers.append(await check(checking, "CP-7", ["c"], HUMAN, remote))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(4):
-            nursery.start_soon(ask)
+        for number in range(4):
+            nursery.start_soon(ask, f"192.0.2.{number}")
 
     assert answers == [Checked(credential="c")] * 4
     assert len(stretched) == 1
@@ -282,5 +325,8 @@ async def test_nothing_is_left_of_those_who_waited(
 ) -> None:
     checking = Checking(kept)
     await guess(checking, 50)
+    with trio.move_on_after(1):
+        (refused,) = await guess(checking, 1, 50)
 
+    assert refused.too_often
     assert not checking._lines
