@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import suppress
 from struct import Struct
 from typing import Final
 
@@ -47,7 +46,7 @@ def watch_over(sock: socket.socket, liveness: Liveness) -> None:
     """
     if not _LINUX:
         return
-    with suppress(OSError):  # it is a help, and the connection may be lost already
+    try:
         if liveness.ping_interval > 0:
             _give_up(sock, liveness.ping_interval + liveness.ping_timeout + _LATE)
             return
@@ -57,6 +56,8 @@ def watch_over(sock: socket.socket, liveness: Liveness) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _whole(liveness.silence / 4 / _PROBES))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
             _give_up(sock, liveness.silence * 3 / 4)
+    except OSError:
+        return  # it is a help, and the connection may be lost already
 
 
 def _give_up(sock: socket.socket, seconds: float) -> None:
