@@ -236,19 +236,24 @@ class Uptime(Answer):
     outages: list[OutageShown] = Field(description="Those that reach into the window, oldest first; the newest 1,000.")
 
 
-class RefusalShown(Answer):
+class RefusalOfOne(Answer):
     """How often a claimed id was turned away for a reason."""
 
     claimed: str = Field(description="Empty: none was claimed, or many were summed up.")
-    registered: bool = Field(description="Whether a station of this id is registered now.")
     reason: str
     status: int = Field(description="Of the newest answer; 101: let go right after the upgrade.")
     meaning: str = Field(description='The rest of a sentence that begins with "because".')
     hint: str = Field(description="What we found out about the newest one; often empty. It is never sent to a peer.")
     remedy: str = Field(description="What to do about this reason.")
     count: int = Field(description="Since `first`.")
-    first: Time = Field(description="Longer ago than seven days if it went on ever since; `why` counts seven days.")
+    first: Time = Field(description="In `/refusals` longer ago than seven days, if it went on ever since.")
     last: Time = Field(description="Within the last seven days.")
+
+
+class RefusalShown(RefusalOfOne):
+    """The same, and whether the id is a station's."""
+
+    registered: bool = Field(description="Whether a station of this id is registered now.")
 
 
 class Refusals(Answer):

@@ -15,13 +15,14 @@ from ..why import MOMENTS, as_json, explain
 from .answers import json_answer
 from .chargestations import REPLAYS, position_of
 from .parameters import LISTED, Id
+from .why_shapes import WhyShown
 
 
 def reasons(engine: Engine) -> APIRouter:
     """Return the route."""
     router = APIRouter(tags=["chargestations"])
 
-    @router.get("/chargestations/{id:id}/why", summary="Explain a station's state", response_class=Response)
+    @router.get("/chargestations/{id:id}/why", summary="Explain a station's state", response_model=WhyShown)
     async def why(
         id: Id,
         at: Annotated[str | None, Query(description="As of this position, or of this time (RFC 3339).")] = None,

@@ -9,6 +9,7 @@ import pytest
 import trio
 from office import Office, open_office
 
+from stationkeeper.daemon.api.why_shapes import WhyShown
 from stationkeeper.engine.events import HandshakeRefused, StationRegistered
 from stationkeeper.projections import conflicts
 from stationkeeper.transports import NotLetIn
@@ -120,6 +121,7 @@ async def test_why_answers_for_an_id_that_nobody_registered() -> None:
     assert why["answer"] == "CP 7 is not registered, and was never let in."
     assert [row["hint"] for row in why["refusals"]] == ["a hint"]
     assert why["meant"] == ["CP-007"]
+    assert WhyShown.model_validate(why).model_dump(mode="json", by_alias=True, exclude_unset=True) == why
     assert gone.status == 404
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from office import open_office
 from strategies import legal_histories
 
+from stationkeeper.daemon.api.why_shapes import WhyShown
 from stationkeeper.daemon.why import as_json, explain
 from stationkeeper.engine.entry import Entry, Recorded
 from stationkeeper.engine.events import HandshakeRefused, WebhookAdded
@@ -180,6 +181,8 @@ async def test_the_api_says_the_same(tmp_path: Path) -> None:
             expected = as_json(explain(log, "CP 7"))
 
     assert now == {**expected, "meant": []}
+    described = WhyShown.model_validate(now)
+    assert described.model_dump(mode="json", by_alias=True, exclude_unset=True) == now  # and nothing else is answered
     assert (then["position"], then["chargestation"]["online"]) == (opened, True)
     assert unknown.status == 404
 
