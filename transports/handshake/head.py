@@ -114,12 +114,12 @@ def _headers(data: bytes) -> dict[bytes, bytes]:
         raise Refused(400, "malformed_request", _no_header(data))
     if len(fields) > MAX_HEADERS:
         raise Refused(431, "oversized_head", f"a request has at most {MAX_HEADERS} headers")
-    headers = {name.lower(): value.rstrip(b" \t") for name, value in fields}
+    headers = {name.lower(): value.rstrip() for name, value in fields}
     if len(headers) == len(fields):
         return headers
     headers.clear()
     for name, value in fields:
-        name, value = name.lower(), value.rstrip(b" \t")
+        name, value = name.lower(), value.rstrip()
         if name not in headers:
             headers[name] = value
         elif name in _ONCE:
