@@ -19,14 +19,12 @@ _TRANSPORTS: Final[dict[str, type[DenseStations | WebSocketStations]]] = {
 
 
 def open_doors(
-    stations: StationsSection, *, admit: Admit, on_message: OnMessage, tls: StationTls | None
+    stations: StationsSection, *, admit: Admit, on_message: OnMessage, tls: StationTls | None, gate: Gate
 ) -> list[DenseStations | WebSocketStations]:
     """Return the transports, unopened: one, or with `tls_listen` a plain one and then one that speaks TLS.
 
     The first one's address is the run's public URL, unless that is set.
     """
-
-    gate = Gate(handshake_rate=stations.handshake_rate or None)
 
     def door(listen: Address, tls: StationTls | None) -> DenseStations | WebSocketStations:
         return _TRANSPORTS[stations.transport](

@@ -186,7 +186,7 @@ class Door(Protocol):
 
     def let_in(self, arrival: Arrival, link: Link, decided: Callable[[LogUnavailable | None], None]) -> Connection:
         """Admit a station without waiting: *decided* is called once `admit` would return (None), or with what it would
-        raise. It must not raise itself, and may be called before this returns.
+        raise. It must not raise itself, and is never called before this returns.
 
         The connection owes its `closed` from now on: a peer that goes before the decision is told of by `ended`, and
         the decision is then `NotAdmitted`.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 from attrs import frozen
 
 from ..engine.stations import Ending
 from .frames import Meter
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
@@ -111,4 +114,7 @@ class Suspects:
             await trio.sleep(self.bounds.sweep)
             now = trio.current_time()
             for wire in tuple(self.wires):
-                wire.check(now)
+                try:
+                    wire.check(now)
+                except Exception:
+                    _LOG.exception("looking after a connection failed")

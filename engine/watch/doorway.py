@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from ..clock import Clock, EventClock
 from ..codec import decode
@@ -306,7 +307,8 @@ class Doorway:
             opening.required = True  # there is to be a `closed`, so there must be an `opened` before it
         self._tally["closed"] += 1
         self._tally[f"closed:{ending.cause}"] += 1
-        self._desk.submit([*before, self._closed(connection, ending)], required=True)
+        with suppress(LogUnavailable):  # the log is closed for good: the next start finds the run lost
+            self._desk.submit([*before, self._closed(connection, ending)], required=True)
 
     def minute(self, *, over: bool = False) -> None:
         """Record the summaries of refusals that are due; to be called about once a second, and when all is *over*."""

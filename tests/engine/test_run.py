@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import trio
+from raw_station import dial_tcp, request
 from trio.testing import MockClock
 
 from stationkeeper.engine import Engine, EngineSettings, Liveness, open_engine
 from stationkeeper.engine.clock import Clock
 from stationkeeper.engine.codec import decode, seal
 from stationkeeper.engine.entry import Recorded
-from stationkeeper.engine.errors import ClockBehind, WrongSetting
+from stationkeeper.engine.errors import ClockBehind, LogDamaged, WrongSetting
 from stationkeeper.engine.events import (
     ConnectionClosed,
     ConnectionOpened,
@@ -29,7 +30,7 @@ from stationkeeper.engine.log import Snapshot
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import presence
-from stationkeeper.transports import WebSocketStations
+from stationkeeper.transports import DenseStations, WebSocketStations
 from stationkeeper.transports.admission import AnyStation, Knock, Refusal
 from stationkeeper.transports.memory import MemoryStations, NotLetIn
 
@@ -290,3 +291,22 @@ async def test_snapshots_that_cannot_be_kept_harm_nobody(autojump_clock: MockClo
         await trio.sleep(2 * SETTINGS.snapshot_interval)
         assert engine.ready
     assert kinds(log)[-1] == "gateway.stopped"
+
+
+@pytest.mark.parametrize("transport", [DenseStations, WebSocketStations])
+async def test_a_damaged_log_is_what_is_told_though_somebody_was_being_let_in(
+    transport: type[DenseStations | WebSocketStations], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise LogDamaged("what was acknowledged is gone")
+
+    async def serve() -> None:
+        log = MemoryLog()
+        async with open_engine(log, transports=[transport("127.0.0.1:0", admit=AnyStation())]) as engine:
+            monkeypatch.setattr(log, "append", damaged)
+            async with await dial_tcp(engine.urls[0]) as stream:
+                await stream.send_all(request("/ocpp/CP-1"))
+                await trio.sleep_forever()
+
+    with trio.fail_after(20), pytest.raises(LogDamaged):
+        await serve()

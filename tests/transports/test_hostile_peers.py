@@ -7,7 +7,7 @@ import random
 import resource
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 
 import pytest
@@ -173,6 +173,17 @@ async def test_tls_on_a_plain_port_is_told_at_once() -> None:
         answer = await exchange(at.url, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_who_is_turned_away_and_never_closes_cannot_hold_our_descriptors() -> None:
+    async with gateway(max_handshakes=4) as at, AsyncExitStack() as kept:
+        before = open_files()
+        for _ in range(30):
+            stream = await kept.enter_async_context(await dial_tcp(at.url))
+            await stream.send_all(b"nonsense\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
+
+        assert open_files() - before <= 30 + 4 + 1  # ours, those that are waited for, and one whose turn it is
 
 
 async def test_half_a_request_and_gone() -> None:

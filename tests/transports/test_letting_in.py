@@ -16,7 +16,7 @@ import pytest
 import trio
 import trio.lowlevel
 import trustme
-from raw_station import RawStation, Rejected, dial_tcp, request
+from raw_station import RawStation, Rejected, dial_tcp, frame, request
 
 from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import PingSettings
@@ -619,10 +619,56 @@ async def test_plain_http_on_a_tls_port_is_recorded_with_a_hint() -> None:
 async def test_a_reset_before_the_tls_handshake_hurts_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     server, client = tls_contexts()
     async with stage(tls=server) as at:
-        for _ in range(3):
+        standing = await at.dial(tls=client)
+        for hello in (b"", b"\x16", b"\x16\x03\x01"):
             place = urlsplit(at.url)
             with socket.create_connection((place.hostname, place.port)) as peer:  # no await: accepted when it is over
+                peer.send(hello)
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        await at.dial(tls=client)
+        await at.dial(path="/CP-2", tls=client)
+        await standing.close()
+        await at.door.admitted[0].over.wait()
 
     assert caplog.records == []
+
+
+async def secured(at: Stage, client: ssl.SSLContext) -> tuple[trio.SocketStream, trio.SSLStream[trio.SocketStream]]:
+    """Do a TLS handshake with a stage."""
+    place = urlsplit(at.url)
+    assert place.hostname is not None
+    assert place.port is not None
+    beneath = await trio.open_tcp_stream(place.hostname, place.port)
+    above = trio.SSLStream(beneath, client, server_hostname=place.hostname)
+    await above.do_handshake()
+    return beneath, above
+
+
+async def test_more_than_one_read_of_early_messages_in_one_tls_record_is_handled_at_once() -> None:
+    server, client = tls_contexts()
+    handled: list[str] = []
+
+    async def handle(connection: Connection, text: str) -> None:
+        handled.append(text)
+
+    async with stage(tls=server, on_message=handle) as at:
+        beneath, above = await secured(at, client)
+        async with beneath:
+            await above.send_all(request("/ocpp/CP-1") + frame(b"x" * 1000) * 8)
+            while len(handled) < 8:  # noqa: ASYNC110 - nobody tells of it
+                await trio.sleep(0.01)
+
+    assert handled == ["x" * 1000] * 8
+
+
+async def test_a_part_of_a_tls_record_is_proof_of_life() -> None:
+    server, client = tls_contexts()
+    async with stage(tls=server) as at:
+        beneath, above = await secured(at, client)
+        async with beneath:
+            await above.send_all(request("/ocpp/CP-1"))
+            await above.receive_some()
+            (connection,) = at.door.admitted
+            before = connection.heards
+            await beneath.send_all(b"\x17\x03\x03\x00")  # the head of a record, and not all of it
+            while connection.heards == before:  # noqa: ASYNC110 - nobody tells of it
+                await trio.sleep(0.01)

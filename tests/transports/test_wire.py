@@ -19,6 +19,7 @@ from raw_station import frame
 from stationkeeper.engine.stations import Ending
 from stationkeeper.transports.bounds import Bounds, Suspects
 from stationkeeper.transports.frames import PING, close_frame
+from stationkeeper.transports.sockets.nonblocking import peek
 from stationkeeper.transports.websocket.wire import Wire
 
 
@@ -323,3 +324,10 @@ async def test_under_tls_as_well_nothing_is_torn_apart(pair: Pair) -> None:
             read += await stream.receive_some(1 << 20)
 
         assert read == data + PING
+
+
+def test_a_socket_that_we_closed_is_gone() -> None:
+    one, other = socket.socketpair()
+    one.close()
+    with other:
+        assert peek(one) == b""

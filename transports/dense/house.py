@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -17,8 +16,6 @@ from ..gate.lobby import Lobby
 from ..handshake.reception import Manners
 from ..sockets.tls import Tls
 from .reactor import Reactor
-
-_LOG: Final = logging.getLogger(__name__)
 
 LOOK: Final = 0.25
 """Seconds between two looks at deadlines."""

@@ -18,24 +18,28 @@ def abort(house: House, sock: socket.socket) -> None:
 
 def close(house: House, sock: socket.socket) -> None:
     """Close a socket, now."""
-    house.reactor.forget(sock.fileno())
+    if sock.fileno() >= 0:  # TLS closes a socket by itself that was reset before it began
+        house.reactor.forget(sock.fileno())
     sock.close()
     house.left()
 
 
 class Parting:
     """Waits, for a while, until the peer closes its side: unread bytes would turn our end into a reset, which may
-    overtake our last frame (RFC 9112, 9.6)."""
+    overtake our last frame (RFC 9112, 9.6). A *stranger* is waited for only while few are: who is turned away must not
+    be able to hold our descriptors."""
 
-    __slots__ = ("_house", "_sock")
+    __slots__ = ("_house", "_sock", "_stranger")
 
-    def __init__(self, house: House, sock: socket.socket) -> None:
+    def __init__(self, house: House, sock: socket.socket, *, stranger: bool = False) -> None:
         self._house = house
         self._sock = sock
+        self._stranger = False
         half_close(sock)
-        if discard(sock):
+        if discard(sock) or (stranger and not house.lobby.may_linger()):
             close(house, sock)
             return
+        self._stranger = stranger
         house.reactor.forget(sock.fileno())
         house.reactor.watch(sock.fileno(), self)
         house.leavers[self] = trio.current_time() + LINGER
@@ -50,6 +54,8 @@ class Parting:
         self.gone()
 
     def gone(self) -> None:
+        if self._stranger:
+            self._house.lobby.lingered()
         close(self._house, self._sock)
 
     def close(self) -> None:

@@ -57,6 +57,8 @@ class Peer:
         self._house.reactor.watch(self._sock.fileno(), self)
         if early:
             self._hear(early)
+        if self._connection is not None and isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            self._read()  # what TLS has decrypted already makes no socket readable
 
     # --- what the engine asks (stations.Link) -------------------------------------------------------------------------
 
@@ -129,6 +131,8 @@ class Peer:
             try:
                 data = sock.recv(_CHUNK)
             except WOULD_BLOCK:
+                if isinstance(sock, ssl.SSLSocket) and self._connection is not None:
+                    self._connection.heard()  # a part of a record is bytes as well
                 return
             except OSError:
                 data = b""

@@ -63,7 +63,7 @@ class Reactor:
 
     def forget(self, descriptor: int) -> None:
         """Watch a descriptor no more. To be called before it is closed."""
-        if descriptor < len(self._watched) and self._watched[descriptor] is not None:
+        if 0 <= descriptor < len(self._watched) and self._watched[descriptor] is not None:
             self._watched[descriptor] = None
             self._epoll.unregister(descriptor)
 

@@ -6,7 +6,6 @@ password that has to be stretched, messages that are being handled.
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Iterable
 from functools import partial
@@ -26,8 +25,6 @@ from ..sockets.listening import accept_from, listen, parse_address, shown
 from ..sockets.tls import Tls
 from .house import House
 from .visit import Visit
-
-_LOG: Final = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64
 """Accepts in a row before others get their turn."""

@@ -84,11 +84,12 @@ class Visit:
 
     def late(self) -> None:
         """The time for the handshake is over."""
-        if not self._reception.claimed:
-            self._turn_away(refuse_fragment(self._reception.received, late=True))
-            return
-        hint = "it could not be decided in time whether to let it in"
-        self._turn_away(Refused(503, "handshake_timeout", hint, retry_after(5)))
+        if self._reception.claimed:
+            hint = "it could not be decided in time whether to let it in"
+            refused = Refused(503, "handshake_timeout", hint, retry_after(5))
+        else:
+            refused = refuse_fragment(self._reception.received, late=True)
+        self._guarded(self._turn_away, refused)
 
     def progress(self) -> int | None:
         """Return how far the peer has come; None if it waits for us (`gate.places.Waiting`)."""
@@ -98,7 +99,7 @@ class Visit:
 
     def make_room(self) -> None:
         """It got nowhere while others waited for its place."""
-        self._turn_away(crowded())
+        self._guarded(self._turn_away, crowded())
 
     def close(self) -> None:
         """Close the socket without a word: the transport is at its end."""
@@ -217,7 +218,8 @@ class Visit:
                 return  # its time is over, and `late` tells it so
         except Exception:
             _LOG.exception("deciding about %r failed", knock.station)
-            self._turn_away(Refused(500, "internal_error", "deciding about this station failed; see our log"))
+            refused = Refused(500, "internal_error", "deciding about this station failed; see our log")
+            self._guarded(self._turn_away, refused)
             return
         self._guarded(self._answered, answer)
 
@@ -273,7 +275,11 @@ class Visit:
             return
         early = self._reception.early
         self._done()
-        peer.open(connection, early, deflate=guest.deflate is not None)
+        try:
+            peer.open(connection, early, deflate=guest.deflate is not None)
+        except Exception:
+            peer.failed()  # it is in, so its connection has to end
+            raise
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -289,7 +295,7 @@ class Visit:
         try:
             self._tell(refused)
         finally:
-            Parting(self._house, self._sock)
+            Parting(self._house, self._sock, stranger=True)
 
     def _went_away(self) -> None:
         """The peer is gone. Who said nothing at all was a port scan or a health check."""

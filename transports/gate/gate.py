@@ -72,6 +72,10 @@ class Gate:
         self._stations = Rates(limits.station, most=_REMEMBERED)
         self._turns = None if handshake_rate is None else Turns(handshake_rate, most=_NUMBERS, chance=chance)
 
+    def remember(self, station: str) -> None:
+        """Take a station for one that was let in before: after a start, those that were online before it."""
+        self._known.add(station)
+
     # --- accepting ----------------------------------------------------------------------------------------------------
 
     def woke(self, late: float, now: float) -> None:

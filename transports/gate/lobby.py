@@ -28,6 +28,8 @@ class Lobby:
 
     def __init__(self, *, places: int, timeout: float) -> None:
         self._places = Places(places)
+        self._most = places
+        self._lingering = 0
         self._timeout = timeout
         self._moved: trio.Event | None = None
         """Set at the next move; none while nobody waits for one, as most of the time."""
@@ -56,6 +58,18 @@ class Lobby:
         """End it: its place is free."""
         self._places.leave(waiting)
         self._tell()
+
+    def may_linger(self) -> bool:
+        """Return whether one that was turned away may be waited for until it closes its side; as many may at a time as
+        there are places. Then its end is told by `lingered`."""
+        if self._lingering >= self._most:
+            return False
+        self._lingering += 1
+        return True
+
+    def lingered(self) -> None:
+        """It has closed, or its time was over."""
+        self._lingering -= 1
 
     async def room(self) -> None:
         """Wait until there is a place. Who gets nowhere has to make one (see `Places`); one that is merely slow, or

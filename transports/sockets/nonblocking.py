@@ -9,12 +9,16 @@ from contextlib import suppress
 from typing import Final
 
 WOULD_BLOCK: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_DISCARDED: Final = 16
+"""Reads in a row of what nobody wants: who floods us must not keep the loop."""
 _RST_ON_CLOSE: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 """SO_LINGER with a time of 0: what is unsent is thrown away, and the peer gets a reset (socket(7))."""
 
 
 def peek(sock: socket.socket) -> bytes | None:
     """Return a byte that waits, unread, in the socket; None if nothing does; empty if the peer is gone."""
+    if sock.fileno() < 0:
+        return b""
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return b"\0"
     # Nothing does, nearly always, and an exception for that is dearer than a question.
@@ -32,15 +36,16 @@ def peek(sock: socket.socket) -> bytes | None:
 
 
 def discard(sock: socket.socket) -> bool:
-    """Read what has come, raw, and throw it away; return whether that was the end."""
+    """Read some of what has come, raw, and throw it away; return whether that was the end."""
     try:
-        while socket.socket.recv(sock, 16_384):
-            pass
+        for _ in range(_DISCARDED):
+            if not socket.socket.recv(sock, 16_384):
+                return True
     except WOULD_BLOCK:
         return False
     except OSError:
         return True
-    return True
+    return False
 
 
 def half_close(sock: socket.socket) -> None:

@@ -86,8 +86,13 @@ class Peer:
             await self._serve()
             if self._abort:
                 self._wire.abort()
-            else:
+            elif self._visit is None:
                 await self._wire.linger(_LINGER)
+            elif self._etiquette.lobby.may_linger():
+                try:
+                    await self._wire.linger(_LINGER)
+                finally:
+                    self._etiquette.lobby.lingered()
         finally:
             self._connection = self._opened = None  # the engine's connection points back here
             self._wire.close()
@@ -192,7 +197,7 @@ class Peer:
     async def _let_in(self, nursery: trio.Nursery) -> bool:
         """Return whether the peer is a station's connection now."""
         visit = self._visit = Visit(self._etiquette, self._door, self._wire, self._remote)
-        with self._door.handshake(), self._etiquette.handshake(visit.progress) as patience:
+        with self._door.handshake(), self._etiquette.lobby.handshake(visit.progress) as patience:
             try:
                 received = await visit.receive(nursery)
                 return received is not None and await self._open(*received)

@@ -80,7 +80,7 @@ class WebSocketStations:
             tls=tls,
             max_message=max_message,
             gate=self._gate,
-            handshake=self._lobby.handshake,
+            lobby=self._lobby,
         )
         self._on_message = on_message
         self._suspects = Suspects(evolve(bounds or Bounds(), message=max_message))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Final
 
 import trio
@@ -14,7 +12,7 @@ from trio_websocket import WebSocketRequest, wrap_server_stream
 from ...engine.stations import Door, Hint
 from ..admission import LAST_WORD, Knock, Refusal, Welcome
 from ..gate.gate import Gate
-from ..gate.lobby import Patience
+from ..gate.lobby import Lobby
 from ..handshake.answers import Refused, crowded, refuse_fragment, refuse_tls, retry_after
 from ..handshake.proxy import HealthCheck
 from ..handshake.reception import Guest, Manners, Reception, not_now
@@ -37,8 +35,8 @@ class Etiquette:
     tls: Tls | None
     max_message: int
     gate: Gate
-    handshake: Callable[[Callable[[], int | None]], AbstractContextManager[Patience]]
-    """Bounds the time of one handshake (`Lobby.handshake`)."""
+    lobby: Lobby
+    """Bounds the handshakes, and how many of those who were turned away are waited for."""
 
 
 class Visit:

@@ -159,23 +159,22 @@ class Wire(trio.abc.Stream):
         Raises:
             trio.BrokenResourceError: the connection is lost.
         """
-        try:
-            data = self.sock.recv(size)
-        except WOULD_BLOCK:
-            pass
-        except OSError as error:
-            raise trio.BrokenResourceError from error
-        else:
-            await trio.lowlevel.checkpoint()  # a peer that always has something to say must not keep the loop
-            return data
+        waited = False
         while True:
-            await trio.lowlevel.wait_readable(self.sock)
+            of_a_record = self._released and isinstance(self.sock, ssl.SSLSocket) and bool(peek(self.sock))
             try:
-                return self.sock.recv(size)
+                data = self.sock.recv(size)
             except WOULD_BLOCK:
-                continue
+                if of_a_record:
+                    self.owner.heard(self.meter.messages)  # a part of it is bytes as well
             except OSError as error:
                 raise trio.BrokenResourceError from error
+            else:
+                if not waited:
+                    await trio.lowlevel.checkpoint()  # one that always has something to say must not keep the loop
+                return data
+            await trio.lowlevel.wait_readable(self.sock)
+            waited = True
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return the next bytes for the library, having noted and measured them; what was compressed comes inflated.

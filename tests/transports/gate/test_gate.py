@@ -61,11 +61,13 @@ def test_only_refused_handshakes_count_against_an_address() -> None:
 def test_strangers_behind_the_same_address_do_not_keep_out_who_was_let_in_before() -> None:
     at = gate()
     at.may_enter("CP-1", 0.0)
+    at.remember("CP-2")  # it was online before we started
     for _ in range(100):
         at.refused(PUBLIC, 404, 1.0)
 
     assert at.may_try(PUBLIC, "stranger", 1.0) is not None
     assert at.may_try(PUBLIC, "CP-1", 1.0) is None
+    assert at.may_try(PUBLIC, "CP-2", 1.0) is None
 
 
 @pytest.mark.parametrize("status", [101, 429, 500, 503])
