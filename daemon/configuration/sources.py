@@ -70,6 +70,7 @@ def load(
     }  # fmt: skip
     config = Config(**sections, webhook=webhooks)
     _check_together(config)
+    _check_proxies(config.stations, given.get(("stations", "trusted_proxies")))
     return Effective(config=config, sources={key: value.source for key, value in given.items()})
 
 
@@ -165,7 +166,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[Key, Given]:
 
 def _typed(text: str, wanted: object) -> object:
     """Return what a variable's text means where text is not wanted: numbers, true, false and lists as TOML has them."""
-    if wanted is str:
+    if wanted in (str, str | None):
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
@@ -289,6 +290,15 @@ def _check_together(config: Config) -> None:
     _check_times(config.gateway)
     places = {"[stations] listen": stations.listen, "[stations] tls_listen": stations.tls_listen}
     _check_places({**places, "[http] listen": http.listen})
+
+
+def _check_proxies(stations: StationsSection, given: Given | None) -> None:
+    # A file that `stationkeeper config` printed names the default, too.
+    if given and not stations.proxy_protocol and stations.trusted_proxies != StationsSection().trusted_proxies:
+        raise WrongSetting(
+            f"[stations] trusted_proxies (in {given.source}) does nothing without the PROXY protocol: set "
+            "proxy_protocol = true if the proxy sends its header, or leave trusted_proxies out"
+        )
 
 
 def _check_times(gateway: GatewaySection) -> None:

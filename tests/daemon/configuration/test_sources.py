@@ -127,6 +127,7 @@ def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_ov
         ('[stations]\ntls_client_ca = "ca.pem"', "tls_client_ca takes TLS"),
         (f'[stations]\n{TLS}\nsecurity = "mtls"', "takes tls_client_ca"),
         (f'[stations]\n{TLS}\ntls_client_organization = "Ours"', "takes tls_client_ca"),
+        ('[stations]\ntrusted_proxies = ["10.0.0.7"]', "set proxy_protocol = true"),
         ('[stations]\nlisten = "127.0.0.1:8080"', "both 127.0.0.1:8080"),
         ("[log", "is not TOML"),
     ],
@@ -154,6 +155,13 @@ def test_a_proxy_in_front_may_check_certificates(tmp_path: Path) -> None:
     (tmp_path / "proxied.toml").write_text('[stations]\nsecurity = "mtls"\nproxy_protocol = true')
 
     assert load(tmp_path / "proxied.toml").config.stations.trusted_proxies == ("127.0.0.0/8", "::1")
+
+
+def test_text_from_the_environment_is_text_whatever_it_looks_like(tmp_path: Path) -> None:
+    (tmp_path / "mutual.toml").write_text(f'[stations]\n{TLS}\ntls_client_ca = "ca.pem"')
+    environ = {"STATIONKEEPER_STATIONS_TLS_CLIENT_ORGANIZATION": "2024"}
+
+    assert load(tmp_path / "mutual.toml", environ=environ).config.stations.tls_client_organization == "2024"
 
 
 def test_two_webhooks_of_one_name_are_refused(tmp_path: Path) -> None:
