@@ -190,7 +190,7 @@ def chargestations(engine: Engine, registrar: Registrar) -> APIRouter:
     async def update(request: Request, id: Id, given: shapes.StationChangesGiven) -> Response:
         """What is left out stays as it is. A new password ends the connection that used the old one."""
         answer: dict[str, object] = {}
-        if given.model_fields_set - {"overlap"}:
+        if given.model_fields_set:
             made = await registrar.update(id, _changes(given), actor=actor(request))
             if made.password is not None:
                 answer["password"] = made.password

@@ -76,9 +76,8 @@ def read_list(lines: Iterable[str], *, generate: bool) -> list[Listed]:
         try:
             station = _station(row, generate=generate)
             station.check()
-            if station.id in first:
-                raise Invalid("id", f"{station.id!r} stands in line {first[station.id]} already")
-            first[station.id] = reader.line_num
+            _check_names(station, first)
+            first |= dict.fromkeys(_names(station), reader.line_num)
             listed.append(Listed(reader.line_num, station))
         except Invalid as error:
             wrong.append(f"line {reader.line_num}: {error}")
@@ -95,10 +94,9 @@ def enlist(desk: Desk, listed: list[Listed], *, dry_run: bool) -> list[Enlisted]
         Invalid: ids are registered already; the message names each line.
         Refused: one was refused. None of them is registered.
     """
-    there = {row["id"] for row in pages(desk, "/chargestations") if row["registered"]}
-    _raise_all(
-        f"line {one.line}: id: {one.station.id!r} is registered already" for one in listed if one.station.id in there
-    )
+    there = [row for row in pages(desk, "/chargestations") if row["registered"]]
+    names = {row["serial"]: row["id"] for row in there if row["serial"]} | {row["id"]: row["id"] for row in there}
+    _raise_all(f"line {one.line}: {why}" for one in listed if (why := _taken(one.station, names)))
     done: list[Enlisted] = []
     if dry_run:
         return done
@@ -109,6 +107,26 @@ def enlist(desk: Desk, listed: list[Listed], *, dry_run: bool) -> list[Enlisted]
             raise _undone(desk, done, f"line {one.line}: {error}") from error
         done.append(Enlisted(one.station.id, answer.get("password")))
     return done
+
+
+def _names(station: NewStation) -> list[str]:
+    """Return what a certificate of a station may be made out to."""
+    return [station.id] if station.serial is None else [station.id, station.serial]
+
+
+def _check_names(station: NewStation, lines: Mapping[str, int]) -> None:
+    """Raise `Invalid` if another line has a station by one of the names of this one."""
+    for field, name in zip(("id", "serial"), _names(station), strict=False):
+        if name in lines:
+            raise Invalid(field, f"{name!r} stands in line {lines[name]} already")
+
+
+def _taken(station: NewStation, names: Mapping[str, str]) -> str:
+    """Say which of a station's names is taken, where *names* are those of stations that are there, with their ids."""
+    if names.get(station.id) == station.id:
+        return f"id: {station.id!r} is registered already"
+    taken = ((field, name) for field, name in zip(("id", "serial"), _names(station), strict=False) if name in names)
+    return next((f"{field}: {name!r} names station {names[name]!r} already" for field, name in taken), "")
 
 
 def _undone(desk: Desk, done: list[Enlisted], why: str) -> Refused:
@@ -152,7 +170,9 @@ def _station(row: Mapping[str, Any], *, generate: bool) -> NewStation:
         serial=text["serial"] or None,
         lenient=tuple(text["lenient"].split()),
     )
-    if password is None and station.security_type == "basic" and generate:
+    if password is None and station.security_type == "basic":
+        if not generate:
+            raise Invalid("password", "give one, or have one generated for each that has none: --generate")
         return evolve(station, generate=True)
     return station
 

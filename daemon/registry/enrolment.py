@@ -17,7 +17,8 @@ from ...engine.names import new_id
 from ...projections import registry
 from .books import Book
 from .credentials import Credentials, Password, draw_key
-from .errors import AlreadyThere, NotFound, SecretsMissing
+from .errors import AlreadyThere, Invalid, NotFound, SecretsMissing
+from .profiles import Rules
 from .requests import KEEP, PROFILES, NewStation, StationChanges, check_given, check_lenient, check_profile
 
 CREDENTIAL_PREFIX: Final = "cred_"
@@ -39,6 +40,10 @@ class Enrolment:
 
     _book: Book
     _turn: trio.Lock
+    _rules: Rules
+    _by_serial: dict[str, str] | None = None
+    """Serial -> id of a station that has or had it; made when it is first asked for. A walk over 50 000 registrations
+    takes some 10 ms, which an import of as many cannot pay each time."""
     credentials: Credentials
 
     async def register(self, station: NewStation, *, actor: str) -> Credited:
@@ -54,7 +59,11 @@ class Enrolment:
         async with self._turn:
             if station.id in self._book.state(registry):
                 raise AlreadyThere(f"station {station.id!r} is registered already; update it instead")
+            self._check_name("id", station.id, station.id)
+            self._check_name("serial", station.serial, station.id)
             password, shown = _password(station.password, station.generate)
+            terms = StationRecord(security=station.security_type, profile=station.profile)
+            self._check_taken(terms, given=password is not None)
             event = StationRegistered(
                 protocol=station.protocol,
                 security=station.security_type,
@@ -67,10 +76,12 @@ class Enrolment:
                 lenient=station.lenient,
             )
             position = await self._book.record(event, subject=station.id, actor=actor)
+            self._note_serial(station.id, event)
         return Credited(id=station.id, password=shown, position=position)
 
     async def update(self, id: str, changes: StationChanges, *, actor: str) -> Credited:
-        """Change a station, and return its new generated key, if one was asked for; durable on return.
+        """Change a station, and return its new generated key, if one was asked for; durable on return. Of a change
+        that changes nothing nothing is recorded: the position is then that of the newest event.
 
         With a new password the one before ends, and with it the connection that used it, unless an overlap was asked
         for: then it ends once the station has come in with the new one (`settle_on`), and with the overlap at the
@@ -85,14 +96,20 @@ class Enrolment:
         changes.check(id)
         async with self._turn:
             before = self.station_record(id)
+            if changes.serial is not KEEP and changes.serial != before.serial:
+                self._check_name("serial", changes.serial, id)
             password, shown = _password(None if changes.password is KEEP else changes.password, changes.generate)
             after = _changed(before, changes, given=password is not None)
+            self._check_taken(after, given=password is not None)
             credentials = before.credentials if after.security == "basic" else ()
             if password is not None:
                 credentials = (await self._new_credential(password), *self._outgoing(credentials, changes.overlap))
             fields: dict[str, Any] = {**asdict(after, recurse=False), "credentials": credentials}
+            if fields == asdict(before, recurse=False):
+                return Credited(id=id, password=None, position=self._book.position)
             event = StationUpdated(**fields)
             position = await self._book.record(event, subject=id, actor=actor)
+            self._note_serial(id, event)
             await self._forget(before, named=event)
         return Credited(id=id, password=shown, position=position)
 
@@ -146,6 +163,33 @@ class Enrolment:
             for registered in self._book.state(registry).values()
             for credential in registered.record.credentials
         }
+
+    def _check_name(self, field: str, name: str | None, id: str) -> None:
+        """Raise `Invalid` if a certificate with this name would be good for another station than *id*."""
+        if name is None:
+            return
+        stations = self._book.state(registry)
+        if name != id and name in stations:
+            raise Invalid(field, f"{name!r} is the id of another station, whose certificate would be good for both")
+        if self._by_serial is None:
+            self._by_serial = {one.record.serial: it for it, one in stations.items() if one.record.serial}
+        other = self._by_serial.get(name, id)
+        registered = stations.registered(other)
+        if other != id and registered is not None and registered.record.serial == name:
+            raise Invalid(field, f"{name!r} is the serial of station {other!r}: its certificate would be good for both")
+
+    def _note_serial(self, id: str, record: StationRecord) -> None:
+        if self._by_serial is not None and record.serial is not None:
+            self._by_serial[record.serial] = id
+
+    def _check_taken(self, record: StationRecord, *, given: bool) -> None:
+        """Raise `Invalid` if a password is given that nobody would ever ask for."""
+        if given and self._rules.demanded(record) == "mtls":
+            raise Invalid(
+                "password",
+                'with [stations] security = "mtls" it is taken only from stations of profile 1 or 2: name that '
+                "profile, too, or leave the password out and set security to mtls",
+            )
 
     async def _new_credential(self, password: Password) -> Validity:
         if self._book.copied:

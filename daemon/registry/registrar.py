@@ -13,6 +13,7 @@ import trio
 from .books import Book
 from .credentials import Credentials
 from .enrolment import CREDENTIAL_PREFIX, Enrolment
+from .profiles import Rules
 from .requests import UrlPolicy
 from .subscriptions import SIGNING_PREFIX, Subscriptions
 from .vault import Vault
@@ -21,9 +22,17 @@ from .vault import Vault
 class Registrar(Enrolment, Subscriptions):
     """Changes stations (`Enrolment`) and webhooks (`Subscriptions`) of a book, one change at a time."""
 
-    def __init__(self, book: Book, *, credentials: Credentials | None = None, policy: UrlPolicy | None = None) -> None:
+    def __init__(
+        self,
+        book: Book,
+        *,
+        credentials: Credentials | None = None,
+        policy: UrlPolicy | None = None,
+        rules: Rules | None = None,
+    ) -> None:
         self._book = book
         self._policy = policy or UrlPolicy()
+        self._rules = rules or Rules()
         self._turn = trio.Lock()
         self._vault = Vault(book.secrets)
         self.credentials = credentials or Credentials(book.secrets)

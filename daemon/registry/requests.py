@@ -129,6 +129,8 @@ class StationChanges:
             check_password(self.password)
         if self.overlap < 0:
             raise Invalid("overlap", f"{self.overlap:g} is wrong; seconds, 0 or more")
+        if self.overlap and self.password is KEEP and not self.generate:
+            raise Invalid("overlap", "it goes with a new password: give one, or have one generated")
 
 
 @frozen(kw_only=True)

@@ -93,6 +93,9 @@ def test_a_file_says_how_each_station_proves_who_it_is(desk: LogDesk) -> None:
         ("id,password,password_hex\nCP-1,long enough,00\n", "give one of password and password_hex"),
         ("id,password,silence\nCP-1,long enough,soon\n", "line 2: silence"),
         ("id,password\nCP-1,long enough,more\n", "more fields"),
+        ("id,password\nCP-1,\n", "--generate"),
+        ("id,security,serial\nCP-1,mtls,S\nCP-2,mtls,S\n", "line 3: serial: 'S' stands in line 2 already"),
+        ("id,security,serial\nCP-1,mtls,S\nS,mtls,\n", "line 3: id: 'S' stands in line 2 already"),
         ('id,password\n"CP-1","long enough"\n"CP\n2",long enough\n', "line 4: id"),
     ],
 )
@@ -126,6 +129,14 @@ def test_a_dry_run_changes_nothing_and_finds_what_is_there(desk: LogDesk) -> Non
 
     with pytest.raises(Invalid, match="line 4: id: 'CP-3' is registered already"):
         enlist(desk, listed(FILE), dry_run=True)
+
+
+@pytest.mark.parametrize(("row", "told"), [("CP-1,mtls,S-0", "serial: 'S-0'"), ("S-0,mtls,", "id: 'S-0'")])
+def test_a_dry_run_finds_names_that_are_anothers(desk: LogDesk, row: str, told: str) -> None:
+    desk.call("POST", "/chargestations", {"id": "CP-0", "security": "mtls", "serial": "S-0"})
+
+    with pytest.raises(Invalid, match=f"line 2: {told} names station 'CP-0'"):
+        enlist(desk, listed(f"id,security,serial\n{row}\n"), dry_run=True)
 
 
 def test_what_is_there_stops_the_import_before_it_begins(desk: LogDesk) -> None:

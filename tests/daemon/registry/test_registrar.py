@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from stationkeeper.daemon.registry.errors import AlreadyThere, Invalid, NotFound, StillPending
+from stationkeeper.daemon.registry.profiles import Rules
 from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.requests import NewStation, NewWebhook, StationChanges, UrlPolicy, WebhookChanges
 from stationkeeper.engine import Engine
@@ -37,6 +38,61 @@ def newest(engine: Engine) -> Recorded:
 
 
 # --- stations --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        (NewStation(id="CP-9", security="mtls", serial="CP-7"), "serial: 'CP-7' is the id of another station"),
+        (NewStation(id="CP-9", security="mtls", serial="S-7"), "serial: 'S-7' is the serial of station 'CP-7'"),
+        (NewStation(id="S-7", security="mtls"), "id: 'S-7' is the serial of station 'CP-7'"),
+    ],
+)
+async def test_one_certificate_is_good_for_one_station(registrar: Registrar, new: NewStation, told: str) -> None:
+    await registrar.register(NewStation(id="CP-7", security="mtls", serial="S-7"), actor="a")
+    with pytest.raises(Invalid) as caught:
+        await registrar.register(new, actor="a")
+
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("serial", ["CP-7", "S-7"])
+async def test_a_serial_that_is_anothers_is_not_taken_by_an_update_and_free_once_that_is_gone(
+    registrar: Registrar, serial: str
+) -> None:
+    await registrar.register(NewStation(id="CP-7", security="mtls", serial="S-7"), actor="a")
+    await registrar.register(NewStation(id="CP-8", security="mtls"), actor="a")
+    with pytest.raises(Invalid, match="CP-7"):
+        await registrar.update("CP-8", StationChanges(serial=serial), actor="a")
+    await registrar.update("CP-7", StationChanges(serial="CP-7"), actor="a")  # its own id
+    await registrar.remove("CP-7", actor="a")
+
+    await registrar.update("CP-8", StationChanges(serial=serial), actor="a")
+
+
+async def test_a_change_that_changes_nothing_is_not_recorded(engine: Engine, registrar: Registrar) -> None:
+    await registrar.register(NewStation(id="CP-7", password=PASSWORD, name="Bay 7"), actor="a")
+    before = engine.position
+    made = await registrar.update("CP-7", StationChanges(name="Bay 7", security="basic"), actor="a")
+
+    assert (made.position, engine.position) == (before, before)
+
+
+async def test_an_overlap_takes_a_new_password(registrar: Registrar) -> None:
+    await registrar.register(NewStation(id="CP-7", password=PASSWORD), actor="a")
+    with pytest.raises(Invalid, match="overlap: it goes with a new password"):
+        await registrar.update("CP-7", StationChanges(name="Bay 7", overlap=60), actor="a")
+
+
+async def test_a_password_that_would_never_be_taken_is_not_handed_out(engine: Engine) -> None:
+    registrar = Registrar(engine, rules=Rules(security="mtls"))
+    with pytest.raises(Invalid, match="profile 1 or 2"):
+        await registrar.register(NewStation(id="CP-7", generate=True), actor="a")
+    await registrar.register(NewStation(id="CP-7", generate=True, profile=2), actor="a")
+    with pytest.raises(Invalid, match="profile 1 or 2"):
+        await registrar.update("CP-7", StationChanges(generate=True, profile=None), actor="a")
+
+    assert (await registrar.update("CP-7", StationChanges(generate=True), actor="a")).password
 
 
 async def test_a_station_is_registered_with_all_that_was_said(engine: Engine, registrar: Registrar) -> None:
