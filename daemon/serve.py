@@ -22,7 +22,6 @@ from ..engine.errors import WrongSetting
 from ..engine.log.driver import log_path
 from ..engine.run import open_engine
 from ..projections import conflicts, outbox, presence, refusals, registry, settling, webhooks
-from ..transports.gate.gate import Gate
 from ..transports.responder import Responder
 from ..transports.webhooks.sender import WebhookSender
 from . import systemd
@@ -96,16 +95,12 @@ class Daemon:
         self._admission = RegistryAdmission(
             open=options.open, rules=self._rules, patience=min(PATIENCE, stations.handshake_timeout / 2)
         )
-        self._gate = Gate(handshake_rate=stations.handshake_rate or None)
         self._doors = open_doors(
-            stations,
-            admit=self._admission,
-            on_message=Responder(now=SystemClock().wall).respond,
-            tls=self._tls,
-            gate=self._gate,
+            stations, admit=self._admission, on_message=Responder(now=SystemClock().wall).respond, tls=self._tls
         )
         self._engine: Engine | None = None
         self._told_to_stop = trio.Event()
+        self._hurried = False
         self._starting = trio.CancelScope()
 
     async def run(self) -> None:
@@ -150,15 +145,11 @@ class Daemon:
             accept_clock=options.accept_clock,
         ) as engine:
             self._engine = engine
-            registrar = Registrar(engine, policy=self._policy)
+            registrar = Registrar(engine, policy=self._policy, rules=self._rules)
             # What stands by now stands for long: collections need not walk it. This one takes a tenth of a second for
             # 15 000 stations, so it comes before the first of them is let in.
             gc.collect()
             gc.freeze()
-            # They come back now, maybe from the address of a crowd of strangers, whom nothing else tells from them.
-            for id, station in engine.state(presence).items():
-                if station.state != "off":
-                    self._gate.remember(id)
             self._admission.attach(engine, registrar.credentials)
             await registrar.sweep(engine.secrets.ids())
             await bring_into_line(engine, registrar, self._standing)
@@ -174,8 +165,9 @@ class Daemon:
                 nursery.start_soon(watch, engine)
                 await self._told_to_stop.wait()
                 nursery.cancel_scope.cancel()
-            systemd.notify("STOPPING=1")
-            _log.info("stopping", connections=len(engine.connections), within=config.gateway.shutdown_timeout)
+            closed = self._announce_stop(engine)
+        if not self._hurried:
+            _log.info("stopped", closed=closed)
 
     async def _obey(self, signals: AsyncIterable[int]) -> None:
         """Do what signals say: the first stop is in order, the second cuts it short."""
@@ -187,6 +179,7 @@ class Daemon:
             elif not self._told_to_stop.is_set():
                 self._told_to_stop.set()
             else:
+                self._hurried = True
                 _log.warning("stopping at once", hint="nothing acknowledged is lost; the next start tells of this end")
                 self._engine.hurry()
 
@@ -202,7 +195,8 @@ class Daemon:
                     reloaded.append(name)
             except WrongSetting as error:
                 _log.error("not reloaded", what=name, reason=str(error))
-        _log.info("reloaded", what=reloaded)
+        if reloaded:
+            _log.info("reloaded", what=reloaded)
 
     def _announce(self, engine: Engine, server: HttpServer) -> None:
         """Say that we are ready, where we listen, and what an operator must know."""
@@ -225,6 +219,13 @@ class Daemon:
             _log.warning(f"THIS LOG IS A COPY: {why}, so no webhook is sent", hint=f"serve --adopt speaks for it{lost}")
         _log.info("ready", stations=list(engine.urls), http=server.url, log=str(engine.log_path), run=engine.run)
         systemd.notify(f"READY=1\nSTATUS=stations at {', '.join(engine.urls)}, API at {server.url}")
+
+    def _announce_stop(self, engine: Engine) -> int:
+        """Say that we stop; return how many connections are closed by that."""
+        systemd.notify("STOPPING=1")
+        connections = len(engine.connections)
+        _log.info("stopping", connections=connections, within=self._config.gateway.shutdown_timeout)
+        return connections
 
 
 def _unmute(engine: Engine, *, hold: bool) -> None:

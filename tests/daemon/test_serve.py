@@ -32,6 +32,7 @@ def test_a_signal_stops_it_in_order(tmp_path: Path, number: signal.Signals) -> N
         served.process.send_signal(number)
         with pytest.raises(Closed) as caught:
             station.recv(timeout=PATIENCE)
+        assert served.line("stopped")["closed"] == 1
         code = served.wait()
     *_, closed, stopped = read_log(tmp_path / "x.db")
     event = decode(closed)

@@ -171,6 +171,7 @@ def test_what_cannot_be_reloaded_stays_as_it_was(tmp_path: Path) -> None:
 
         assert "line 1" in served.line("not reloaded")["reason"]
         assert asked(served, "first-token") == 200
+    assert all(line["event"] != "reloaded" for line in served.said)
 
 
 def issue(folder: Path, authority: trustme.CA) -> None:
