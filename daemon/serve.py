@@ -22,6 +22,7 @@ from ..engine.errors import WrongSetting
 from ..engine.log.driver import log_path
 from ..engine.run import open_engine
 from ..projections import conflicts, outbox, presence, refusals, registry, settling, webhooks
+from ..transports.gate.gate import Gate
 from ..transports.responder import Responder
 from ..transports.webhooks.sender import WebhookSender
 from . import systemd
@@ -95,8 +96,13 @@ class Daemon:
         self._admission = RegistryAdmission(
             open=options.open, rules=self._rules, patience=min(PATIENCE, stations.handshake_timeout / 2)
         )
+        self._gate = Gate(handshake_rate=stations.handshake_rate or None)
         self._doors = open_doors(
-            stations, admit=self._admission, on_message=Responder(now=SystemClock().wall).respond, tls=self._tls
+            stations,
+            admit=self._admission,
+            on_message=Responder(now=SystemClock().wall).respond,
+            tls=self._tls,
+            gate=self._gate,
         )
         self._engine: Engine | None = None
         self._told_to_stop = trio.Event()
@@ -150,6 +156,10 @@ class Daemon:
             # 15 000 stations, so it comes before the first of them is let in.
             gc.collect()
             gc.freeze()
+            # They come back now, maybe from the address of a crowd of strangers, whom nothing else tells from them.
+            for id, station in engine.state(presence).items():
+                if station.state != "off":
+                    self._gate.remember(id)
             self._admission.attach(engine, registrar.credentials)
             await registrar.sweep(engine.secrets.ids())
             await bring_into_line(engine, registrar, self._standing)
