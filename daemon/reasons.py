@@ -111,7 +111,8 @@ REASONS: Final[dict[str, Reason]] = {
         "400, not sent",
         "the TLS handshake failed",
         "Read the hint. If it speaks plain HTTP, give it a wss:// URL, or the port without TLS. Else it must trust our "
-        "certificate's authority, have the right time, and speak TLS 1.2.",
+        "certificate's authority, have the right time, and speak TLS 1.2. If it shows a certificate of its own, the "
+        "authority of that must be in `tls_client_ca`, even if it comes with a password.",
     ),
     "no_proxy_header": Reason(
         "400",
