@@ -56,9 +56,9 @@ class House:
     gate: Gate
     lobby: Lobby
     handshake_timeout: float
+    door: Door
     at_once: Callable[[Knock], Welcome | Refusal | None] | None = field(init=False)
     """How whoever decides can be asked without a task."""
-    door: Door = field(init=False)
     nursery: trio.Nursery = field(init=False)
     """Where messages are handled, and decisions taken that take waiting."""
     reactor: Reactor = field(factory=Reactor)

@@ -19,7 +19,7 @@ from ..gate.gate import Gate
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 4096
 """Connections that the kernel holds for us; it cuts this at net.core.somaxconn, 4096 by default."""
-_AT_ONCE: Final = 16
+AT_ONCE: Final = 16
 """Accepts in a row before others get their turn; a storm of stations is one long row."""
 _STORM: Final = 4
 """Accepted in a row, from which on it is worth a turn to learn how late our loop is."""
@@ -197,7 +197,7 @@ async def accept_from(
     gate: Gate,
     room: Callable[[], Awaitable[None]],
     kept_waiting: Callable[[], None],
-    at_once: int = _AT_ONCE,
+    at_once: int = AT_ONCE,
 ) -> None:
     """Accept connections until cancelled.
 
