@@ -169,6 +169,7 @@ async def test_a_removed_station_is_gone_once_it_is_offline_and_its_past_stays()
         ("POST", "/chargestations", b'{"id": "CP-1", "password": "\\ud800aaaaaaaaa"}', 422, "UTF-8"),
         ("POST", "/chargestations", STATION, 409, "CP-7"),
         ("PATCH", "/chargestations/CP-7", {"name": None}, 422, "name"),
+        ("PATCH", "/chargestations/CP-7", {"overlap": 60}, 422, "it goes with a new password"),
         ("PATCH", "/chargestations/CP-7", {"liveness": {"silence": "soon"}}, 422, "25s"),
         ("DELETE", "/chargestations/none", None, 404, "none"),
         ("GET", "/chargestations?limit=0", None, 422, "limit"),
