@@ -121,7 +121,7 @@ def test_a_hint_that_cannot_be_found_leaves_the_refusal_without_one(caplog: pyte
     assert "the registry is gone" in caplog.text
 
 
-STRANGERS = [
+STRANGERS: list[tuple[int, str, Hint]] = [
     (404, "unknown_station", lambda: "a dear one"),
     (400, "malformed_id", ""),
     (405, "wrong_method", ""),
@@ -131,7 +131,7 @@ STRANGERS = [
     (403, "foreign_origin", ""),
     (429, "too_often", BY_ADDRESS),
 ]
-KNOWN = [
+KNOWN: list[tuple[int, str, Hint]] = [
     (401, "wrong_credentials", lambda: "nearly the registered one"),
     (403, "wrong_profile", ""),
     (403, "wrong_certificate", ""),
