@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import click
 
+from ...engine.log.driver import log_path
 from ..configuration.units import parse_duration
 from ..registry.requests import LENIENT, PROFILES, SECURITY, SUBPROTOCOLS
 from .desk import open_desk, pages
@@ -125,8 +126,11 @@ def import_(file: Any, generate: bool, dry_run: bool, url: str | None, log: str 
     Generated passwords are printed as CSV: id,password.
     """
     stations = read_list(lines_of(file.read()), generate=generate)
-    with open_desk(url, log, make=not dry_run) as desk:
-        enlisted = enlist(desk, stations, dry_run=dry_run)
+    enlisted: list[Enlisted] = []
+    # Of a log that is yet to be made nothing is known that could speak against them.
+    if not dry_run or log is None or log_path(log).exists():
+        with open_desk(url, log, make=not dry_run) as desk:
+            enlisted = enlist(desk, stations, dry_run=dry_run)
     _print_enlisted(enlisted, len(stations), dry_run=dry_run)
 
 

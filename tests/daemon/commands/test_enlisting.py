@@ -191,3 +191,13 @@ def test_utf8_is_read_with_or_without_a_mark(encoding: str) -> None:
     lines = lines_of('id,password,name\r\nCP-2,a password of some length,"Zürich, Bay 1"\r\n'.encode(encoding))
 
     assert [one.station.name for one in read_list(lines, generate=False)] == ["Zürich, Bay 1"]
+
+
+def test_a_dry_run_needs_no_log_and_makes_none(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "fleet.csv").write_text("id\nCP-1\n")
+    log = tmp_path / "new.db"
+    words = ("station", "import", str(tmp_path / "fleet.csv"), "--log", str(log), "--generate")
+
+    assert call(*words, "--dry-run").code == 0
+    assert not log.exists()
+    assert call(*words).code == 0
