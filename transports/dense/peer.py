@@ -57,8 +57,8 @@ class Peer:
         self._house.reactor.watch(self._sock.fileno(), self)
         if early:
             self._hear(early)
-        if self._connection is not None and isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
-            self._read()  # what TLS has decrypted already makes no socket readable
+        if self._decrypted():
+            self._read()
 
     # --- what the engine asks (stations.Link) -------------------------------------------------------------------------
 
@@ -140,9 +140,12 @@ class Peer:
                 self._end(_LOST)
                 return
             self._hear(data)
-            # What TLS has decrypted already makes no socket readable.
-            if self._connection is None or not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+            if not self._decrypted():
                 return
+
+    def _decrypted(self) -> bool:
+        """Return whether there is something to read that makes no socket readable: TLS has it already."""
+        return self._connection is not None and isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
     def _hear(self, data: bytes) -> None:
         connection, speech = self._connection, self._speech
