@@ -25,6 +25,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 _CHUNK: Final = 4096
 """Bytes read at once: most OCPP messages are shorter."""
+_IN_A_ROW: Final = 16
+"""Reads of one that has much to say, before others get their turn."""
 _DRAIN: Final = 10.0
 """Seconds in which messages that came before the peer's end may still be handled."""
 _PONG: Final = b"\x8a\x00"
@@ -127,7 +129,7 @@ class Peer:
             # It makes us answer and does not read: nothing more of it is read until it has, or has been too slow.
             self._house.reactor.change(sock.fileno(), WRITE)
             return
-        while True:
+        for _ in range(_IN_A_ROW):
             try:
                 data = sock.recv(_CHUNK)
             except WOULD_BLOCK:
@@ -140,8 +142,19 @@ class Peer:
                 self._end(_LOST)
                 return
             self._hear(data)
-            if not self._decrypted():
-                return
+            if self._to_handle or (len(data) < _CHUNK and not self._more_records()):
+                break
+        while self._decrypted():  # of this the reactor would not tell
+            self._hear(sock.recv(_CHUNK))
+
+    @property
+    def _to_handle(self) -> bool:
+        """Whether there is no more to be read for now: the connection has ended, or messages wait to be handled."""
+        return self._connection is None or (self._speech is not None and bool(self._speech.texts))
+
+    def _more_records(self) -> bool:
+        """Return whether TLS has, or could have at once, more to read: it gives one record at a time, however small."""
+        return isinstance(self._sock, ssl.SSLSocket) and bool(peek(self._sock))
 
     def _decrypted(self) -> bool:
         """Return whether there is something to read that makes no socket readable: TLS has it already."""
