@@ -16,14 +16,13 @@ from ..engine.errors import LogUnavailable
 from ..engine.events import Reach
 from ..engine.stations import Arrival, Connection, Door, Ending, Hint, NotAdmitted, OnMessage
 from .admission import SUBPROTOCOLS, Admit, AnyStation, Knock, Refusal, Subprotocol
+from .endings import DRAIN, FAULT, LOST
 from .handshake.subprotocols import choose
 
 _LOG: Final = logging.getLogger(__name__)
 
 _QUEUE: Final = 64
 """Messages that may wait in either direction."""
-_DRAIN: Final = 10.0
-"""Seconds in which messages that came before the station's end may still be handled."""
 _UNREAD_TIME: Final = 20.0
 """Seconds for which a message may wait because the station does not read."""
 
@@ -226,7 +225,7 @@ class MemoryStation:
 
     def lose(self) -> None:
         """Break the connection: both ends' sockets fail."""
-        self._line.arrived(Ending(side="network", cause="network_lost"))
+        self._line.arrived(LOST)
 
     def vanish(self) -> None:
         """Go half open: nothing reaches either side any more, and no socket fails."""
@@ -285,8 +284,7 @@ class _Line:
                 self._nursery.cancel_scope.cancel()
         except* Exception:
             _LOG.exception("serving %r failed", connection.station)
-            ending = Ending(side="gateway", cause="internal_error", code=1011, reason="internal error")
-            self._end(ending, Closed(1011, "internal error"))
+            self._end(FAULT, Closed(FAULT.code, FAULT.reason))
 
     # --- the station's side -------------------------------------------------------------------------------------------
 
@@ -398,7 +396,7 @@ class _Line:
         self.outbox_in.close()
         self._inbox_in.close()
         if self._nursery is not None:
-            self._nursery.cancel_scope.deadline = trio.current_time() + (_DRAIN if drain else 0)
+            self._nursery.cancel_scope.deadline = trio.current_time() + (DRAIN if drain else 0)
         self._tell()
 
     def _tell(self) -> None:

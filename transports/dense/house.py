@@ -19,8 +19,6 @@ from .reactor import Reactor
 
 LOOK: Final = 0.25
 """Seconds between two looks at deadlines."""
-LINGER: Final = 1.0
-"""Seconds that a peer has, after our last word, to close its side."""
 
 
 class Visitor(Protocol):

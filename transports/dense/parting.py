@@ -6,8 +6,9 @@ import socket
 
 import trio
 
+from ..endings import LINGER
 from ..sockets.nonblocking import discard, half_close, reset_on_close
-from .house import LINGER, House
+from .house import House
 
 
 def abort(house: House, sock: socket.socket) -> None:

@@ -13,6 +13,7 @@ from websockets.frames import Frame, Opcode
 
 from ...engine.events import Reach
 from ...engine.stations import Connection, Ending
+from ..endings import DRAIN, FAULT, LOST
 from ..frames import PING, close_frame
 from ..sockets.kernel import reach, round_trip, watch_over
 from ..sockets.nonblocking import WOULD_BLOCK, peek
@@ -27,14 +28,10 @@ _CHUNK: Final = 4096
 """Bytes read at once: most OCPP messages are shorter."""
 _IN_A_ROW: Final = 16
 """Reads of one that has much to say, before others get their turn."""
-_DRAIN: Final = 10.0
-"""Seconds in which messages that came before the peer's end may still be handled."""
 _PONG: Final = b"\x8a\x00"
 _EMPTY_PING: Final = b"\x89\x80"
 _EMPTY_PONG: Final = b"\x8a\x80"
 """Masked and without a payload: with the mask, 6 bytes."""
-_LOST: Final = Ending(side="network", cause="network_lost")
-_FAULT: Final = Ending(side="gateway", cause="internal_error", code=1011, reason="internal error")
 
 
 class Peer:
@@ -108,7 +105,7 @@ class Peer:
             self._read()
 
     def failed(self) -> None:
-        self._end(_FAULT)
+        self._end(FAULT)
 
     def close(self) -> None:
         self._leave(None)
@@ -139,7 +136,7 @@ class Peer:
             except OSError:
                 data = b""
             if not data:
-                self._end(_LOST)
+                self._end(LOST)
                 return
             self._hear(data)
             if self._to_handle or (len(data) < _CHUNK and not self._more_records()):
@@ -227,7 +224,7 @@ class Peer:
                             raise
         except Exception:
             _LOG.exception("serving %r failed", connection.station)
-            self._end(_FAULT)
+            self._end(FAULT)
         finally:
             speech.scope = None
             self._settle()
@@ -279,7 +276,7 @@ class Peer:
         if ending.side == "gateway":
             self._leave(None if ending.code is None else close_frame(ending.code, ending.reason))
         else:
-            self._leave(b"", drain=_DRAIN)
+            self._leave(b"", drain=DRAIN)
 
     def _leave(self, last: bytes | None, *, drain: float = 0.0) -> None:
         """Say the *last* words, and part from the socket; without any, reset it."""

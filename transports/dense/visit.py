@@ -13,11 +13,12 @@ from typing import Final, TypeVarTuple
 import trio
 
 from ...engine.errors import LogUnavailable
-from ...engine.stations import Connection, Ending, NotAdmitted
+from ...engine.stations import Connection, NotAdmitted
 from ..admission import LAST_WORD, Knock, Refusal, Welcome
+from ..endings import ABORTED
 from ..handshake.answers import Refused, crowded, refuse_fragment, refuse_tls, retry_after
 from ..handshake.proxy import HealthCheck
-from ..handshake.reception import Guest, Reception, not_now
+from ..handshake.reception import Guest, Reception, not_now, unwritable
 from ..sockets.nonblocking import WOULD_BLOCK, peek
 from ..sockets.tls import certificate_of, context_of
 from .house import House
@@ -30,7 +31,6 @@ Given = TypeVarTuple("Given")
 _LOG: Final = logging.getLogger(__name__)
 
 _CHUNK: Final = 4096
-_ABORTED: Final = Ending(side="network", cause="handshake_aborted")
 
 
 class Visit:
@@ -247,7 +247,7 @@ class Visit:
         except NotAdmitted as error:
             raise not_now(error.busy) from None
         except LogUnavailable:
-            raise _unwritable() from None
+            raise unwritable() from None
 
     def _decided(self, error: LogUnavailable | None) -> None:
         self._guarded(self._enter, error)
@@ -267,10 +267,10 @@ class Visit:
         if isinstance(error, NotAdmitted):
             raise not_now(error.busy)
         if error is not None:
-            raise _unwritable()
+            raise unwritable()
         answer = self._reception.switching(guest.subprotocol, guest.deflate)
         if peek(self._sock) == b"" or not self._write(answer):
-            connection.ended(_ABORTED)
+            connection.ended(ABORTED)
             self._went_away()
             return
         early = self._reception.early
@@ -288,7 +288,7 @@ class Visit:
         if self._over:
             return
         if self._connection is not None:
-            self._connection.ended(_ABORTED)
+            self._connection.ended(ABORTED)
         if self._secured:
             self._write(self._reception.farewell(refused))
         self._done()
@@ -301,7 +301,7 @@ class Visit:
         """The peer is gone. Who said nothing at all was a port scan or a health check."""
         self._done()
         try:
-            if self._reception.received and not self._reception.claimed:
+            if self._reception.received:
                 self._tell(refuse_fragment(self._reception.received, late=False))
         finally:
             close(self._house, self._sock)
@@ -352,7 +352,3 @@ class Visit:
             return self._sock.send(data) == len(data)
         except OSError:
             return False
-
-
-def _unwritable() -> Refused:
-    return Refused(503, "log_unavailable", "our log cannot be written for now", retry_after(10))

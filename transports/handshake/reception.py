@@ -133,6 +133,7 @@ class Reception:
             return None
         if end is None or end > MAX_HEAD:
             raise Refused(431, "oversized_head", f"a request's head has at most {MAX_HEAD} bytes")
+        self.received = b""
         self.early = received[end:]
         head = self._head = parse_head(received[:end])
         self.claimed = station_of(head.target, self._manners.path, head.authorization)
@@ -213,9 +214,14 @@ class Reception:
             raise Refused(403, "foreign_origin", hint)
 
 
-def _hopeless(received: bytes | bytearray) -> Refused | None:
+def unwritable() -> Refused:
+    """Return the refusal of everybody of whom nothing could be recorded."""
+    return Refused(503, "log_unavailable", "our log cannot be written for now", retry_after(10))
+
+
+def _hopeless(received: bytes) -> Refused | None:
     """Return the refusal of one whose first bytes tell already that no request will follow."""
-    return not_http(bytes(received)) if received.startswith(TLS) else misplaced(received)
+    return not_http(received) if received.startswith(TLS) else misplaced(received)
 
 
 def not_now(busy: Busy) -> Refused:

@@ -13,20 +13,15 @@ from ...engine.errors import LogUnavailable
 from ...engine.events import Reach
 from ...engine.stations import Connection, Door, Ending, NotAdmitted, OnMessage
 from ..bounds import Suspects
+from ..endings import ABORTED, DRAIN, FAULT, LINGER
 from ..frames import NOT_AGREED, PING, close_frame
-from ..handshake.answers import Refused, retry_after
-from ..handshake.reception import Guest, not_now
+from ..handshake.answers import Refused
+from ..handshake.reception import Guest, not_now, unwritable
 from ..sockets.kernel import reach, round_trip, watch_over
 from .visit import Etiquette, Visit
 from .wire import Wire
 
 _LOG: Final = logging.getLogger(__name__)
-
-_LINGER: Final = 1.0
-"""Seconds that a peer has, after our last word, to close its side."""
-_DRAIN: Final = 10.0
-"""Seconds in which messages that came before the peer's end may still be handled."""
-_ABORTED: Final = Ending(side="network", cause="handshake_aborted")
 
 
 class Peer:
@@ -87,10 +82,10 @@ class Peer:
             if self._abort:
                 self._wire.abort()
             elif self._visit is None:
-                await self._wire.linger(_LINGER)
+                await self._wire.linger(LINGER)
             elif self._etiquette.lobby.may_linger():
                 try:
-                    await self._wire.linger(_LINGER)
+                    await self._wire.linger(LINGER)
                 finally:
                     self._etiquette.lobby.lingered()
         finally:
@@ -108,7 +103,7 @@ class Peer:
             _LOG.exception("serving %s failed", self._remote)
             if self._visit is not None and self._connection is None:
                 self._visit.turn_away(Refused(500, "internal_error", "a fault of ours; see our log"))
-            self.ended(Ending(side="gateway", cause="internal_error", code=1011, reason="internal error"))
+            self.ended(FAULT)
 
     # --- what the engine asks (stations.Link) -------------------------------------------------------------------------
 
@@ -172,7 +167,7 @@ class Peer:
             self._connection.ended(ending)
         if ending.side != "gateway":
             self._wire.hang_up()
-            self._scope.deadline = trio.current_time() + _DRAIN
+            self._scope.deadline = trio.current_time() + DRAIN
             return
         if ending.code is None:
             self._abort = True
@@ -210,7 +205,7 @@ class Peer:
                 visit.made_room()
             elif self._connection is None:
                 visit.took_too_long()
-            self.ended(_ABORTED)
+            self.ended(ABORTED)
         return False
 
     async def _open(self, guest: Guest, request: WebSocketRequest) -> bool:
@@ -220,14 +215,14 @@ class Peer:
         except NotAdmitted as error:
             raise not_now(error.busy) from None
         except LogUnavailable:
-            raise Refused(503, "log_unavailable", "our log cannot be written for now", retry_after(10)) from None
+            raise unwritable() from None
         if self._wire.gone():
-            self.ended(_ABORTED)
+            self.ended(ABORTED)
             return False
         try:
             self._opened = await request.accept(subprotocol=guest.subprotocol, extra_headers=_extensions(guest))
         except ConnectionClosed:
-            self.ended(_ABORTED)
+            self.ended(ABORTED)
             return False
         self._visit = None
         watch_over(self._wire.sock, self._connection.liveness)

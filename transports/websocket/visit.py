@@ -90,7 +90,7 @@ class Visit:
 
     def went_away(self) -> None:
         """The peer was gone before it was let in. Who said nothing at all was a port scan or a health check."""
-        if self._reception.received and not self._reception.claimed:
+        if self._reception.received:
             self.turn_away(refuse_fragment(self._reception.received, late=False))
 
     def took_too_long(self) -> None:

@@ -19,19 +19,18 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Protocol
 
 import trio
 
 from ...engine.stations import Ending
 from ..admission import Certificate
 from ..bounds import Progress, Suspects
+from ..endings import LOST
 from ..frames import Meter, is_close
 from ..sockets.nonblocking import WOULD_BLOCK, half_close, peek, reset_on_close
 from ..sockets.tls import certificate_of
 from .inflation import Inflater
-
-_LOST: Final = Ending(side="network", cause="network_lost")
 
 
 class Owner(Protocol):
@@ -208,10 +207,10 @@ class Wire(trio.abc.Stream):
             try:
                 data = await self.receive(max_bytes or 4096)
             except trio.BrokenResourceError:
-                self.owner.ended(_LOST)
+                self.owner.ended(LOST)
                 raise
         if not data:
-            self.owner.ended(_LOST)
+            self.owner.ended(LOST)
         elif not self._measure(data):
             raise trio.BrokenResourceError
         return data
@@ -264,7 +263,7 @@ class Wire(trio.abc.Stream):
             self._sending = False
         if self._broken:
             if self._released and not self.look():
-                self.owner.ended(_LOST)
+                self.owner.ended(LOST)
             raise trio.BrokenResourceError
 
     async def wait_send_all_might_not_block(self) -> None:
