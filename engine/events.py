@@ -38,6 +38,12 @@ Cause: TypeAlias = Literal[
 ]
 """Why a connection ended. Only `shutdown`, our own stop, keeps the station's flag."""
 
+Mode: TypeAlias = Literal["every", "latest"]
+"""Which messages of a station a webhook is sent: every one, or after an outage the newest state alone."""
+
+Format: TypeAlias = Literal["standard", "cloudevents"]
+"""How the body of a message is written."""
+
 Reach: TypeAlias = Literal["acknowledged", "silent"]
 """What the peer's network did when the peer itself said nothing: its kernel acknowledged, or not even that."""
 
@@ -336,6 +342,26 @@ class WebhookRecord(Event):
     """`state`: it is first told the state of each station that ever connected."""
     name: str = ""
     """For people; what stands in the configuration file is known by it."""
+    sites: tuple[str, ...] = ("*",)
+    """Patterns of the sites whose stations it is told of; a station without a site fits `*` alone."""
+    mode: Mode = "every"
+    """`latest`: of a station that flipped while messages waited, only the newest state is sent."""
+    format: Format = "standard"
+    """How bodies are written: as Standard Webhooks has them, or as CloudEvents 1.0."""
+    keys: tuple[str, ...] = ()
+    """Ids of its Ed25519 signing keys, newest first; none: no `v1a` signatures."""
+    retired_at: Micros | None = None
+    """From when on only the newest secret and the newest key sign; none: older ones sign on."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Names of headers that each request bears, with the ids of their values, which stand in the secrets file."""
+    identity: str = ""
+    """Id of the certificate and key by which we prove to the receiver who we are; empty: none."""
+    authorities: str = ""
+    """Id of the certificates of the authorities that the receiver is believed by; empty: the system's."""
+    rate: float | None = None
+    """Messages a second, at most; none: as many as it takes."""
+    concurrency: int | None = None
+    """Attempts in flight, at most; none: what is set for all webhooks."""
 
 
 @frozen(kw_only=True)
@@ -372,6 +398,39 @@ class WebhookDisabled(Event):
     """When it last accepted a message, or was added."""
     status: int | None = None
     """Its last answer."""
+
+
+@frozen(kw_only=True)
+class WebhookFailed(Event):
+    """A webhook that was well began to fail."""
+
+    kind: ClassVar[str] = "webhook.failed"
+    since: Micros
+    """When the first of the attempts began that failed."""
+    reason: str
+    """In words."""
+    status: int | None = None
+    """The answer; none if there was none."""
+
+
+@frozen(kw_only=True)
+class WebhookSuspended(Event):
+    """So many messages of a webhook failed that it is left alone, but for one probe at a time."""
+
+    kind: ClassVar[str] = "webhook.suspended"
+    since: Micros
+    """When the first of the attempts began that failed."""
+    reason: str
+    """In words, of the last of them."""
+    status: int | None = None
+    """The answer; none if there was none."""
+
+
+@frozen(kw_only=True)
+class WebhookResumed(Event):
+    """A webhook that failed, or was suspended, accepted a message again."""
+
+    kind: ClassVar[str] = "webhook.resumed"
 
 
 @frozen(kw_only=True)
@@ -450,6 +509,23 @@ class DeliveryRequested(Event):
     """Of the event that caused the message."""
     round: int
     """The round that this begins."""
+    format: Format = "standard"
+    """How its body is written, as its webhook had it when it was caused."""
+
+
+@frozen(kw_only=True)
+class DeliverySkipped(Event):
+    """Someone asked that a pending message be sent no more, so that its lane goes on. Its subject is the station."""
+
+    kind: ClassVar[str] = "delivery.skipped"
+    message: str
+    """The message's id."""
+    webhook: str
+    """The webhook's id."""
+    position: int
+    """Of the event that caused the message."""
+    round: int
+    """The round in which it is skipped."""
 
 
 @frozen(kw_only=True)
@@ -486,11 +562,15 @@ KINDS: dict[str, type[Event]] = {
         WebhookPaused,
         WebhookEnabled,
         WebhookDisabled,
+        WebhookFailed,
+        WebhookSuspended,
+        WebhookResumed,
         WebhookTested,
         WebhookRecovered,
         DeliverySucceeded,
         DeliveryParked,
         DeliveryRequested,
+        DeliverySkipped,
         LogRestored,
     )
 }

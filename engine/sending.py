@@ -12,8 +12,9 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 import msgspec
 from attrs import frozen
 
-from .events import Micros
+from .events import Format, Micros
 
+Health: TypeAlias = Literal["well", "failing", "suspended"]
 MessageState: TypeAlias = Literal["pending", "delivered", "parked", "skipped", "cancelled"]
 
 
@@ -31,6 +32,8 @@ class Owed(msgspec.Struct, frozen=True, gc=False):
     round: int
     """0, then one more with each request for redelivery."""
     state: MessageState
+    format: Format = "standard"
+    """How its body is written, as its webhook had it when it was caused."""
 
 
 @frozen(kw_only=True)
@@ -42,6 +45,22 @@ class Destination:
     secrets: tuple[str, ...]
     """Ids of signing secrets, newest first."""
     state: Literal["active", "paused", "disabled"]
+    health: Health = "well"
+    """As the log has it: whether it failed, or was suspended, and accepted nothing since."""
+    keys: tuple[str, ...] = ()
+    """Ids of Ed25519 signing keys, newest first."""
+    retired_at: Micros | None = None
+    """From when on only the newest secret and the newest key sign."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Names of headers of its own, with the ids of their values."""
+    identity: str = ""
+    """Id of our certificate and key for it."""
+    authorities: str = ""
+    """Id of the certificates of its authorities."""
+    rate: float | None = None
+    """Attempts a second, at most."""
+    concurrency: int | None = None
+    """Attempts in flight, at most."""
     accepted_at: Micros = 0
     """When it last accepted a message, or was added or enabled."""
     failing_since: Micros | None = None
@@ -58,6 +77,10 @@ class Owing(Protocol):
 
     def lane(self, webhook: str, subject: str) -> Iterable[Owed]:
         """Return what one lane owes, in the order in which it must be sent."""
+        ...
+
+    def heads(self, webhook: str) -> Iterable[Owed]:
+        """Return what stands at the head of each lane of a webhook, the lane first that has been owing for longest."""
         ...
 
     def destination(self, webhook: str) -> Destination | None:
@@ -80,6 +103,17 @@ class Attempt:
     """Signing secrets, newest first; each signs."""
     at: int
     """Whole seconds since 1970: the attempt's own time, signed with the body."""
+    content_type: str = "application/json"
+    keys: tuple[bytes, ...] = ()
+    """Seeds of Ed25519 signing keys (32 bytes), newest first; each signs."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers of the webhook's own."""
+    identity: bytes = b""
+    """The certificate chain and the key, in PEM, by which we prove who we are; empty: none."""
+    authorities: bytes = b""
+    """The certificates, in PEM, of the authorities that the receiver is believed by; empty: the system's."""
+    checkpoint: bytes = b""
+    """The newest signed checkpoint of the log, so that receivers become its witnesses; empty: none."""
 
 
 @frozen(kw_only=True)
@@ -94,6 +128,8 @@ class Answer:
     """Seconds from the begin of the attempt to the end of the answer's head."""
     retry_after: float | None = None
     """Seconds that the receiver asked us to wait."""
+    local: bool = False
+    """The trouble is ours (no network, no name server, the proxy, no descriptors): the receiver is not to blame."""
     excerpt: str = ""
     """The begin of the answer's body, at most 4 KiB, for people."""
 

@@ -102,6 +102,12 @@ class Outbox:
         if box is not None and not self.upgrade_needed:
             yield from (message.owed for message in box.lanes.get(subject, ()))
 
+    def heads(self, webhook: str) -> Iterator[Owed]:
+        """Return what stands at the head of each lane of a webhook, the lane first that has been owing for longest."""
+        box = self.boxes.get(webhook)
+        if box is not None and not self.upgrade_needed:
+            yield from (lane[0].owed for lane in box.lanes.values())
+
     def destination(self, webhook: str) -> Destination | None:
         """Return where a webhook's messages go now; none if it was removed, or only a newer release may send."""
         box = self.boxes.get(webhook)

@@ -17,8 +17,10 @@ import h11
 import trio
 
 from ...engine.sending import Answer, Attempt
-from .receivers import Connector, Target, Trouble, Wire, Wires, in_words, target_of
+from .connector import Connector, in_words
 from .standard_webhooks import signed_headers
+from .targets import Target, Trouble, target_of
+from .wires import Wire, Wires
 
 HEAD_LIMIT: Final = 16 * 1024
 """Bytes of an answer's head; receivers behind several proxies stay under 8 KiB."""

@@ -22,7 +22,7 @@ from receiving import (
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhooks.receivers import IDLE_PER_ORIGIN
+from stationkeeper.transports.webhooks.wires import IDLE_PER_ORIGIN
 
 # --- connections -----------------------------------------------------------------------------------------------------
 

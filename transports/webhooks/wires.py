@@ -1,0 +1,106 @@
+"""Connections to receivers, and the idle ones that are kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+import h11
+import trio
+
+from .targets import Origin
+
+IDLE_SECONDS: Final = 30.0
+"""How long an idle connection is kept; servers close theirs after 5 to 75."""
+IDLE_PER_ORIGIN: Final = 64
+"""As many as attempts may be in flight: where several webhooks lead to one receiver, none has to connect anew."""
+IDLE_IN_ALL: Final = 128
+"""Bounds what idle connections hold: a descriptor, and about 60 KiB each with TLS."""
+
+
+class Wire:
+    """One connection to a receiver, and the state of HTTP on it."""
+
+    def __init__(self, origin: Origin, raw: trio.SocketStream, stream: trio.abc.Stream, head_limit: int) -> None:
+        self.origin = origin
+        self.stream = stream
+        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=head_limit)
+        self.idle_since = 0.0
+        self._raw = raw
+
+    def next_cycle(self) -> bool:
+        """Make ready for one more request; false if the connection can bear none."""
+        if self.http.our_state is not h11.DONE or self.http.their_state is not h11.DONE:
+            return False
+        if self.http.trailing_data[0]:
+            return False  # more than it was asked for: whatever that is, it is not our next answer
+        self.http.start_next_cycle()
+        return True
+
+    def is_stale(self) -> bool:
+        """Return whether the receiver has closed it, or said something unasked, while it was idle."""
+        return self._raw.socket.is_readable()
+
+    def close(self) -> None:
+        """Close it at once, without waiting for the receiver."""
+        self._raw.socket.close()
+
+
+class Wires:
+    """Idle connections, by where they lead; bounded in number and age."""
+
+    def __init__(self) -> None:
+        self._idle: OrderedDict[Wire, None] = OrderedDict()
+        self._by_origin: dict[Origin, list[Wire]] = {}
+        self._closed = False
+
+    def take(self, origin: Origin) -> Wire | None:
+        """Return the idle connection that was used last; none if there is none that still stands."""
+        self._close_expired()
+        while wires := self._by_origin.get(origin):
+            wire = wires[-1]
+            self._forget(wire)
+            if not wire.is_stale():
+                return wire
+            wire.close()
+        return None
+
+    def keep(self, wire: Wire) -> None:
+        """Keep a connection for later; where there are too many, an older one gives way."""
+        if self._closed:
+            wire.close()
+            return
+        wire.idle_since = trio.current_time()
+        wires = self._by_origin.setdefault(wire.origin, [])
+        wires.append(wire)
+        self._idle[wire] = None
+        if len(wires) > IDLE_PER_ORIGIN:
+            self._drop(wires[0])
+        if len(self._idle) > IDLE_IN_ALL:
+            self._drop(next(iter(self._idle)))
+        self._close_expired()
+
+    def close(self) -> None:
+        """Close all of them, and keep no more."""
+        self._closed = True
+        for wire in list(self._idle):
+            self._drop(wire)
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def _close_expired(self) -> None:
+        before = trio.current_time() - IDLE_SECONDS
+        while self._idle and (oldest := next(iter(self._idle))).idle_since <= before:
+            self._drop(oldest)
+
+    def _drop(self, wire: Wire) -> None:
+        self._forget(wire)
+        wire.close()
+
+    def _forget(self, wire: Wire) -> None:
+        del self._idle[wire]
+        wires = self._by_origin[wire.origin]
+        wires.remove(wire)
+        if not wires:
+            del self._by_origin[wire.origin]
