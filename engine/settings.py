@@ -74,6 +74,12 @@ class EngineSettings:
     """Webhook attempts in flight at once."""
     webhook_concurrency: int = 16
     """Of those, for one webhook."""
+    host_concurrency: int = 32
+    """Of those, for all webhooks on one host; half of all, so that no host keeps the others waiting."""
+    webhook_rate: float | None = None
+    """Attempts a second for a webhook that names no rate of its own; none: as many as it bears."""
+    witness: bool = True
+    """Whether attempts carry the newest signed checkpoint of the log, so that receivers become its witnesses."""
     shutdown_timeout: float = 30.0
     """Seconds from the first signal to the end; systemd's default is 90."""
     drain: float = 0.0
