@@ -10,3 +10,8 @@ from trio.testing import MockClock
 def patient_clock() -> MockClock:
     """Virtual time that jumps once nothing has happened on any socket for a tenth of a second."""
     return MockClock(autojump_threshold=0.1)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their length: frames bear a random mask, and each process must name the tests alike."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
