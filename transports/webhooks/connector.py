@@ -12,8 +12,9 @@ import h11
 import trio
 
 from .addresses import special
+from .encryption import encrypt
 from .targets import Target, Trouble
-from .wires import Wire
+from .wires import Route, Wire
 
 _Address: TypeAlias = tuple[int, tuple[Any, ...]]
 """Family, and what `socket.connect` takes in that family."""
@@ -46,15 +47,10 @@ class Connector:
         enter("connecting")
         raw = await self._reach(addresses)
         if scheme == "http":
-            return Wire(target.origin, raw, raw, self._head_limit)
+            return Wire(Route(target.origin), raw, raw, self._head_limit)
         enter("the TLS handshake")
-        secured = trio.SSLStream(raw, self._context(), server_hostname=host, https_compatible=True)
-        try:
-            await secured.do_handshake()
-        except BaseException:
-            raw.socket.close()
-            raise
-        return Wire(target.origin, raw, secured, self._head_limit)
+        secured = await encrypt(raw, self._context(), host)
+        return Wire(Route(target.origin), raw, secured, self._head_limit)
 
     async def _resolve(self, host: str, port: int) -> Sequence[_Address]:
         try:

@@ -20,7 +20,7 @@ from ...engine.sending import Answer, Attempt
 from .connector import Connector, in_words
 from .standard_webhooks import signed_headers
 from .targets import Target, Trouble, target_of
-from .wires import Wire, Wires
+from .wires import Wire, Wires, route_of
 
 HEAD_LIMIT: Final = 16 * 1024
 """Bytes of an answer's head; receivers behind several proxies stay under 8 KiB."""
@@ -85,7 +85,7 @@ class WebhookSender:
 
     async def _exchange(self, target: Target, attempt: Attempt, reply: _Reply) -> None:
         request = self._request(target, attempt)
-        wire = self._wires.take(target.origin)
+        wire = self._wires.take(route_of(target.origin, attempt.identity, attempt.authorities))
         if wire is not None:
             try:
                 await self._converse(wire, request, attempt.body, reply)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from hashlib import sha256
+from typing import Final, NamedTuple
 
 import h11
 import trio
@@ -12,17 +13,36 @@ from .targets import Origin
 
 IDLE_SECONDS: Final = 30.0
 """How long an idle connection is kept; servers close theirs after 5 to 75."""
-IDLE_PER_ORIGIN: Final = 64
+IDLE_PER_ROUTE: Final = 64
 """As many as attempts may be in flight: where several webhooks lead to one receiver, none has to connect anew."""
 IDLE_IN_ALL: Final = 128
 """Bounds what idle connections hold: a descriptor, and about 60 KiB each with TLS."""
 
 
+class Route(NamedTuple):
+    """What a connection is good for: it carries no request that would have to go another way."""
+
+    origin: Origin
+    identity: bytes = b""
+    """Digest of the identity by which we proved who we are; empty: by none."""
+    authorities: bytes = b""
+    """Digest of the authorities by which the receiver is believed; empty: the system's."""
+
+
+def route_of(origin: Origin, identity: bytes, authorities: bytes) -> Route:
+    """Return the route of an attempt from what its connection needs, in PEM; empty is nothing of its own."""
+    if not identity and not authorities:
+        return Route(origin)
+    return Route(
+        origin, sha256(identity).digest() if identity else b"", sha256(authorities).digest() if authorities else b""
+    )
+
+
 class Wire:
     """One connection to a receiver, and the state of HTTP on it."""
 
-    def __init__(self, origin: Origin, raw: trio.SocketStream, stream: trio.abc.Stream, head_limit: int) -> None:
-        self.origin = origin
+    def __init__(self, route: Route, raw: trio.SocketStream, stream: trio.abc.Stream, head_limit: int) -> None:
+        self.route = route
         self.stream = stream
         self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=head_limit)
         self.idle_since = 0.0
@@ -51,13 +71,13 @@ class Wires:
 
     def __init__(self) -> None:
         self._idle: OrderedDict[Wire, None] = OrderedDict()
-        self._by_origin: dict[Origin, list[Wire]] = {}
+        self._by_route: dict[Route, list[Wire]] = {}
         self._closed = False
 
-    def take(self, origin: Origin) -> Wire | None:
+    def take(self, route: Route) -> Wire | None:
         """Return the idle connection that was used last; none if there is none that still stands."""
         self._close_expired()
-        while wires := self._by_origin.get(origin):
+        while wires := self._by_route.get(route):
             wire = wires[-1]
             self._forget(wire)
             if not wire.is_stale():
@@ -71,10 +91,10 @@ class Wires:
             wire.close()
             return
         wire.idle_since = trio.current_time()
-        wires = self._by_origin.setdefault(wire.origin, [])
+        wires = self._by_route.setdefault(wire.route, [])
         wires.append(wire)
         self._idle[wire] = None
-        if len(wires) > IDLE_PER_ORIGIN:
+        if len(wires) > IDLE_PER_ROUTE:
             self._drop(wires[0])
         if len(self._idle) > IDLE_IN_ALL:
             self._drop(next(iter(self._idle)))
@@ -100,7 +120,7 @@ class Wires:
 
     def _forget(self, wire: Wire) -> None:
         del self._idle[wire]
-        wires = self._by_origin[wire.origin]
+        wires = self._by_route[wire.route]
         wires.remove(wire)
         if not wires:
-            del self._by_origin[wire.origin]
+            del self._by_route[wire.route]

@@ -22,7 +22,7 @@ from receiving import (
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhooks.wires import IDLE_PER_ORIGIN
+from stationkeeper.transports.webhooks.wires import IDLE_PER_ROUTE
 
 # --- connections -----------------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ async def test_idle_connections_are_bounded_and_grow_old(patient_clock: MockCloc
             nursery.start_soon(sending.send, attempt_at(receiver.url))
         await receiver.until_open(80)
         gate.set()
-        await receiver.until_open(IDLE_PER_ORIGIN)
+        await receiver.until_open(IDLE_PER_ROUTE)
         await trio.sleep(60.0)
         await sending.send(attempt_at(receiver.url))
         await receiver.until_open(1)
@@ -244,4 +244,4 @@ async def test_a_handshake_that_hangs_is_given_up(authority: trustme.CA, patient
         answer = await sending.send(attempt_at(receiver.url.replace("http:", "https:")))
         await receiver.until_open(0)
 
-    assert answer.error == "the TLS handshake took more than 15 s"
+    assert answer.error == "the TLS handshake took more than 5 s"
