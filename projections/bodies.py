@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from hashlib import sha256
 from itertools import product
 from struct import Struct
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
 from ..engine.events import Micros
+from ..engine.sending import Owed
 from .chargestation import render, time
 from .fleet import Station
 from .registry import Registration
@@ -32,6 +35,12 @@ _encode: Final = msgspec.json.Encoder().encode
 _size: Final = Struct(">I").pack
 _PAIRS: Final = [one + other for one, other in product("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", repeat=2)]
 """Of base32 (RFC 4648, 6)."""
+
+
+_NONCHARACTERS: Final = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+_FORBIDDEN: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}]")
+"""What no string of CloudEvents may hold (1.0.2, "Type System"). A station's id that does is told by `source`, where
+it is percent-encoded, and by the data alone."""
 
 
 class StationScene(msgspec.Struct, frozen=True, gc=False, tag="station"):
@@ -79,13 +88,33 @@ def _framed(*words: str) -> bytes:
     return b"".join([_size(len(word)) + word for word in map(str.encode, words)])
 
 
-def render_body(type: str, scene: Scene) -> bytes:
-    """Write a message's body: compact JSON, its keys always in the same order."""
+def render_body(message: Owed, scene: Scene) -> bytes:
+    """Write a message's body in the message's format: compact JSON, its keys always in the same order."""
     if isinstance(scene, StationScene):
         data = render(scene.station, scene.registration, observed=scene.observed)
     else:
         data = _webhook(scene.webhook)
-    return _encode({"type": type, "timestamp": time(scene.at), "data": data})
+    if message.format == "cloudevents":
+        return _encode(_cloud_event(message, scene, data))
+    return _encode({"type": message.type, "timestamp": time(scene.at), "data": data})
+
+
+def _cloud_event(message: Owed, scene: Scene, data: dict[str, object]) -> dict[str, object]:
+    """Put data into the envelope of CloudEvents 1.0, in its JSON format (structured mode)."""
+    of, id = ("chargestations", scene.station.id) if isinstance(scene, StationScene) else ("webhooks", scene.webhook.id)
+    event: dict[str, object] = {
+        "specversion": "1.0",
+        "id": message.id,
+        "source": f"/{of}/{quote(id, safe='')}",
+        "type": message.type,
+    }
+    if isinstance(scene, StationScene) and id and not _FORBIDDEN.search(id):
+        event["subject"] = id
+    event["time"] = time(scene.at)
+    if isinstance(scene, StationScene) and message.type in FLIPS:
+        # The extension "sequence" of CloudEvents: compared as text, so all are of one length.
+        event["sequence"] = f"{scene.station.version:020}"
+    return event | {"datacontenttype": "application/json", "data": data}
 
 
 def _webhook(webhook: Webhook) -> dict[str, object]:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from ..engine.events import Micros
 from ..engine.sending import Destination, MessageState, Owed
 from .bodies import FLIPS, Scene
-from .webhooks import Webhook
+from .webhooks import Webhook, mended
 
 LANE: Final = 64
 """Messages pending in one lane, at most (O5)."""
@@ -110,6 +110,14 @@ class Box:
             url=record.url,
             secrets=record.secrets,
             state=self.webhook.state,
+            health=self.webhook.health,
+            keys=record.keys,
+            retired_at=record.retired_at,
+            headers=record.headers,
+            identity=record.identity,
+            authorities=record.authorities,
+            rate=record.rate,
+            concurrency=record.concurrency,
             accepted_at=self.accepted_at,
             failing_since=self.failing_since,
         )
@@ -119,8 +127,7 @@ class Box:
     def mend(self, webhook: Webhook, at: Micros) -> None:
         """Follow a change of the subscription. One that is enabled or mended starts afresh."""
         enabled = webhook.state == "active" and self.webhook.state != "active"
-        now, before = webhook.record, self.webhook.record
-        if enabled or (now.url, now.secrets) != (before.url, before.secrets):
+        if enabled or mended(self.webhook, webhook):
             self.afresh_at, self.failing_since = at, None
         if enabled:
             self.accepted_at = max(self.accepted_at, at)

@@ -70,12 +70,12 @@ class Outbox:
         """Are rules in force that this release does not know? Then nothing is derived, and nothing is owed here."""
         return self.rules > RULES
 
-    def asking(self, type: str, station: str | None = None) -> list[Box]:
+    def asking(self, type: str, station: str | None = None, site: str = "") -> list[Box]:
         """Return the boxes of the webhooks whose filter matches now, always in the same order."""
         return [
             box
             for box in self.boxes.values()
-            if box.webhook.asks_for(type) and (station is None or box.webhook.covers(station))
+            if box.webhook.asks_for(type) and (station is None or box.webhook.covers(station, site))
         ]
 
     def follow(self, change: Subscription, at: Micros) -> list[Owed]:
@@ -123,7 +123,7 @@ class Outbox:
         known = None if box is None else box.find(message.id)
         if known is None or known.scene is None:
             raise LookupError(f"what message {message.id} says is remembered no more; recall it from the log")
-        return render_body(known.owed.type, known.scene)
+        return render_body(known.owed, known.scene)
 
     # --- for people --------------------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ def _tell_all(box: Box, recorded: Recorded, below: Below) -> Iterator[Owed]:
     """Derive the state of each station that was ever let in, as a new subscriber's first picture (O10)."""
     for _, station in sorted(below.state(presence).items()):
         type = ONLINE if station.online else OFFLINE
-        if box.webhook.asks_for(type) and box.webhook.covers(station.id):
+        if box.webhook.asks_for(type) and box.webhook.covers(station.id, _site(station.id, below)):
             yield from _tell(box, recorded, type, _scene(recorded, station, below), below, station.id)
 
 
@@ -258,7 +258,16 @@ def _requested(outbox: Outbox, recorded: Recorded, event: DeliveryRequested, bel
     if box is None or event.round <= 0 or event.position >= recorded.position:
         return ()
     return box.request(
-        Owed(event.message, event.webhook, recorded.subject, event.type, event.position, event.round, "pending")
+        Owed(
+            id=event.message,
+            webhook=event.webhook,
+            subject=recorded.subject,
+            type=event.type,
+            position=event.position,
+            round=event.round,
+            state="pending",
+            format=event.format,
+        )
     )
 
 
@@ -285,12 +294,21 @@ _FOLDS: Final[dict[str, Callable[[Outbox, Recorded, Any, Below], Sequence[Owed]]
 def _tell_of(outbox: Outbox, recorded: Recorded, type: str, station: Station, below: Below) -> list[Owed]:
     """Tell of a station, in a lane of its own (O2, ADR 0012): whoever has a flip was admitted by somebody."""
     owed: list[Owed] = []
-    asking = outbox.asking(type, station.id)
+    asking = outbox.asking(type, station.id, _site(station.id, below))
     if asking:
         scene = _scene(recorded, station, below)
         for box in asking:
             owed += _tell(box, recorded, type, scene, below, station.id)
     return owed
+
+
+def _site(station: str, below: Below) -> str:
+    """Return where a station stands as of the event; of one that was removed, where it last stood.
+
+    Its connection ends after `station.removed`, and whoever was told that it came online must hear that too.
+    """
+    registration = below.state(registry).last(station)
+    return "" if registration is None else registration.record.site
 
 
 def _scene(recorded: Recorded, station: Station, below: Below) -> StationScene:
@@ -301,7 +319,8 @@ def _scene(recorded: Recorded, station: Station, below: Below) -> StationScene:
 def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, below: Below, station: str = "") -> list[Owed]:
     webhook = box.webhook.id
     id = message_id(webhook, recorded.id, type, station, below.state(presence).base)
-    return box.owe(Message(Owed(id, webhook, station, type, recorded.position, 0, "pending"), scene))
+    format = box.webhook.record.format
+    return box.owe(Message(Owed(id, webhook, station, type, recorded.position, 0, "pending", format), scene))
 
 
 # --- written down ----------------------------------------------------------------------------------------------------
@@ -334,7 +353,7 @@ def _itself(outbox: Outbox) -> Outbox:
 
 outbox: Projection[Outbox, Owed] = Projection(
     name="outbox",
-    version=2,
+    version=3,
     kinds=frozenset(_FOLDS),
     initial=Outbox,
     apply=_apply,

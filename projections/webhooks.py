@@ -18,14 +18,18 @@ from ..engine.events import (
     WebhookAdded,
     WebhookDisabled,
     WebhookEnabled,
+    WebhookFailed,
     WebhookPaused,
     WebhookRecord,
     WebhookRemoved,
+    WebhookResumed,
+    WebhookSuspended,
     WebhookUpdated,
 )
 from ..engine.fold import Below, Projection
+from ..engine.sending import Health
 
-__all__ = ["Change", "Disabled", "Webhook", "Webhooks", "webhooks"]
+__all__ = ["Change", "Disabled", "Trouble", "Webhook", "Webhooks", "webhooks"]
 
 WebhookState: TypeAlias = Literal["active", "paused", "disabled"]
 
@@ -46,6 +50,19 @@ class Disabled(msgspec.Struct, frozen=True):
     """When it was disabled."""
 
 
+class Trouble(msgspec.Struct, frozen=True):
+    """What a webhook that is not well suffers from."""
+
+    reason: str
+    """In words."""
+    since: Micros
+    """When the first of the attempts began that failed."""
+    status: int | None
+    """The answer; none if there was none."""
+    at: Micros
+    """When it was recorded."""
+
+
 class Webhook(msgspec.Struct, frozen=True):
     """A subscription."""
 
@@ -58,15 +75,26 @@ class Webhook(msgspec.Struct, frozen=True):
     updated_at: Micros
     disabled: Disabled | None = None
     """Why, as long as it is disabled."""
+    health: Health = "well"
+    """Whether it failed, or was suspended for that, and accepted nothing since. It says nothing about what is owed."""
+    trouble: Trouble | None = None
+    """Why, as long as it is not well."""
 
     def asks_for(self, type: str) -> bool:
         """Does it want messages of this type?"""
         return type in self.record.events
 
-    def covers(self, station: str) -> bool:
-        """Does one of its patterns match the station's id? Case counts, as in OCPP."""
-        patterns = self.record.stations
-        return "*" in patterns or any(fnmatchcase(station, pattern) for pattern in patterns)
+    def covers(self, station: str, site: str = "") -> bool:
+        """Does a pattern of its match the station's id, and one the station's site? Case counts, as in OCPP.
+
+        *site*: empty for a station without one, or that nobody registered: these fit `*` alone.
+        """
+        stations, sites = self.record.stations, self.record.sites
+        return _match(stations, station) and (_match(sites, site) if site else "*" in sites)
+
+
+def _match(patterns: tuple[str, ...], word: str) -> bool:
+    return "*" in patterns or any(fnmatchcase(word, pattern) for pattern in patterns)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -155,6 +183,8 @@ def _apply(webhooks: Webhooks, recorded: Recorded, event: Event, below: Below) -
         return (Change(webhook, before, None),)
     else:
         now = _moved(before, event, recorded.at)
+        if now is before:
+            return ()
     webhooks.put(now)
     return (Change(webhook, before, now),)
 
@@ -169,23 +199,59 @@ def _odd(webhook: str, event: Event, before: Webhook | None) -> str:
 
 def _moved(webhook: Webhook, event: Event, at: Micros) -> Webhook:
     match event:
+        case WebhookFailed() | WebhookSuspended() | WebhookResumed():
+            return _fared(webhook, event, at)
         case WebhookUpdated():
-            return replace(webhook, record=_record(event), updated_at=at)
+            updated = replace(webhook, record=_record(event), updated_at=at)
+            return replace(updated, health="well", trouble=None) if mended(webhook, updated) else updated
         case WebhookPaused():
             return replace(webhook, state="paused", disabled=None, updated_at=at)
         case WebhookDisabled():
             why = Disabled(event.reason, event.since, event.status, at)
             return replace(webhook, state="disabled", disabled=why, updated_at=at)
         case _:
-            return replace(webhook, state="active", disabled=None, updated_at=at)
+            return replace(webhook, state="active", disabled=None, health="well", trouble=None, updated_at=at)
+
+
+def _fared(webhook: Webhook, event: WebhookFailed | WebhookSuspended | WebhookResumed, at: Micros) -> Webhook:
+    """Follow how its deliveries fare. Nobody changed the subscription, so `updated_at` stays."""
+    if isinstance(event, WebhookResumed):
+        return webhook if webhook.health == "well" else replace(webhook, health="well", trouble=None)
+    now: Health = "failing" if isinstance(event, WebhookFailed) else "suspended"
+    if webhook.health == now or webhook.health == "suspended":
+        return webhook  # the first word of a trouble stands; a failed probe does not take a suspension back
+    return replace(webhook, health=now, trouble=Trouble(event.reason, event.since, event.status, at))
+
+
+def mended(before: Webhook, now: Webhook) -> bool:
+    """Did something change that may have been to blame when the receiver refused? Then it is tried afresh.
+
+    Of secrets and keys the newest counts: that an older one is retired mends nothing.
+    """
+
+    def blamed(record: WebhookRecord) -> tuple[object, ...]:
+        newest = record.secrets[:1], record.keys[:1]
+        return record.url, newest, record.headers, record.identity, record.authorities
+
+    return blamed(before.record) != blamed(now.record)
 
 
 webhooks: Projection[Webhooks, Change] = Projection(
     name="webhooks",
-    version=1,
+    version=2,
     kinds=frozenset(
         kind.kind
-        for kind in (WebhookAdded, WebhookUpdated, WebhookRemoved, WebhookPaused, WebhookEnabled, WebhookDisabled)
+        for kind in (
+            WebhookAdded,
+            WebhookUpdated,
+            WebhookRemoved,
+            WebhookPaused,
+            WebhookEnabled,
+            WebhookDisabled,
+            WebhookFailed,
+            WebhookSuspended,
+            WebhookResumed,
+        )
     ),
     initial=Webhooks,
     apply=_apply,
