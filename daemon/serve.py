@@ -37,9 +37,9 @@ from .registry.admission import RegistryAdmission
 from .registry.checking import PATIENCE
 from .registry.profiles import Rules
 from .registry.registrar import Registrar
-from .registry.requests import UrlPolicy
 from .registry.revocation import drop_the_revoked
 from .registry.standing import bring_into_line, read_standing
+from .registry.webhook_requests import UrlPolicy
 from .settle import settle_stations
 from .tls import StationTls
 from .troubles import tell_of_conflicts, tell_of_troubles

@@ -22,7 +22,7 @@ from stationkeeper.daemon.http.tokens import Tokens
 from stationkeeper.daemon.metrics import Metrics
 from stationkeeper.daemon.reasons import REASONS
 from stationkeeper.daemon.registry.registrar import Registrar
-from stationkeeper.daemon.registry.requests import UrlPolicy
+from stationkeeper.daemon.registry.webhook_requests import UrlPolicy
 from stationkeeper.engine import events, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.projections import conflicts, outbox, presence, refusals, registry, webhooks

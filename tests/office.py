@@ -15,7 +15,7 @@ from stationkeeper.daemon.app import create_app
 from stationkeeper.daemon.http.asgi import App, Message
 from stationkeeper.daemon.http.tokens import Tokens
 from stationkeeper.daemon.registry.registrar import Registrar
-from stationkeeper.daemon.registry.requests import UrlPolicy
+from stationkeeper.daemon.registry.webhook_requests import UrlPolicy
 from stationkeeper.engine import Engine, Log, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Answer as SendersAnswer

@@ -20,7 +20,7 @@ from ...projections.webhooks import Webhook
 from ..http.paths import encoded
 from ..registry.errors import Invalid, NotFound
 from ..registry.registrar import Registrar
-from ..registry.requests import NewWebhook, WebhookChanges
+from ..registry.webhook_requests import NewWebhook, WebhookChanges
 from . import shapes
 from .answers import json_answer, page, page_of_ids
 from .chargestations import REPLAYS, actor, position_of

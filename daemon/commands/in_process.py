@@ -19,7 +19,7 @@ from ..http.asgi import App
 from ..http.tokens import Token, Tokens
 from ..registry.offline import open_book
 from ..registry.registrar import Registrar
-from ..registry.requests import UrlPolicy
+from ..registry.webhook_requests import UrlPolicy
 from .answers import answer_of
 
 CLI: Final = Token(name="cli", scope="admin", digest=b"")

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from ..registry.requests import EVENT_TYPES
+from ..registry.webhook_options import EVENT_TYPES
 from .desk import open_desk, pages
 from .options import output_format, time_of
 from .printing import FORMATS, print_object, print_rows

@@ -14,9 +14,9 @@ from .books import Book
 from .credentials import Credentials
 from .enrolment import CREDENTIAL_PREFIX, Enrolment
 from .profiles import Rules
-from .requests import UrlPolicy
 from .subscriptions import SIGNING_PREFIX, Subscriptions
 from .vault import Vault
+from .webhook_requests import UrlPolicy
 
 
 class Registrar(Enrolment, Subscriptions):

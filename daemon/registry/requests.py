@@ -1,4 +1,4 @@
-"""What can be asked of the registrar: new stations and webhooks, and changes to those that are there.
+"""What can be asked of the registrar about stations: new ones, and changes to those that are there.
 
 Each request checks itself, so that the HTTP API, the command line and an import refuse the same things in the same
 words. A field of a change that is `KEEP` stays as it is.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from enum import Enum
-from ipaddress import ip_address
-from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
@@ -33,19 +31,11 @@ PROFILES: Final = {1: "basic", 2: "basic", 3: "mtls"}
 """OCPP's security profiles, and the security type of each."""
 LENIENT: Final = ("username", "upgrade", "subprotocol", "origin")
 """What a station can be forgiven (`StationRecord.lenient`)."""
-EVENT_TYPES: Final = (
-    "chargestation.online",
-    "chargestation.offline",
-    "chargestation.offline.confirmed",
-    "webhook.disabled",
-)
-"""What a webhook may ask for; `webhook.ping` is sent whenever a test is asked for."""
 
 _LONGEST_ID: Final = 255
 _LONGEST_ID_OF_2: Final = 48
 """OCPP-J 2.0.1 and 2.1, 3.1.1: identifierString, and no colon."""
 _LONGEST_TEXT: Final = 255
-_LONGEST_URL: Final = 2_048
 
 
 @frozen(kw_only=True)
@@ -82,7 +72,7 @@ class NewStation:
         check_station_id(self.id, self.protocol)
         _check_protocol(self.protocol)
         _check_security(self.security)
-        _check_texts(name=self.name, site=self.site)
+        check_texts(name=self.name, site=self.site)
         check_liveness(self.liveness)
         check_profile(self.profile, self.security_type)
         _check_serial(self.serial)
@@ -118,7 +108,7 @@ class StationChanges:
             check_station_id(id, self.protocol)
         if self.security is not KEEP:
             _check_security(self.security)
-        _check_texts(name="" if self.name is KEEP else self.name, site="" if self.site is KEEP else self.site)
+        check_texts(name="" if self.name is KEEP else self.name, site="" if self.site is KEEP else self.site)
         if self.liveness is not KEEP:
             check_liveness(self.liveness)
         if self.serial is not KEEP:
@@ -131,80 +121,6 @@ class StationChanges:
             raise Invalid("overlap", f"{self.overlap:g} is wrong; seconds, 0 or more")
         if self.overlap and self.password is KEEP and not self.generate:
             raise Invalid("overlap", "it goes with a new password: give one, or have one generated")
-
-
-@frozen(kw_only=True)
-class NewWebhook:
-    """A subscription to be made."""
-
-    url: str
-    events: tuple[str, ...] = EVENT_TYPES[:2]
-    stations: tuple[str, ...] = ("*",)
-    initial: Literal["none", "state"] = "none"
-    name: str = ""
-    secret: str | None = None
-    """`whsec_...`; drawn if none is given."""
-
-    def check(self, policy: UrlPolicy) -> None:
-        """Raise `Invalid` where a field cannot be as it is."""
-        policy.check(self.url)
-        _check_event_types(self.events)
-        _check_patterns(self.stations)
-        _check_texts(name=self.name)
-        if self.initial not in ("none", "state"):
-            raise Invalid("initial", f"{self.initial!r} is wrong; none or state")
-
-
-@frozen(kw_only=True)
-class WebhookChanges:
-    """Changes to a subscription."""
-
-    url: str | Keep = KEEP
-    events: tuple[str, ...] | Keep = KEEP
-    stations: tuple[str, ...] | Keep = KEEP
-    name: str | Keep = KEEP
-
-    def check(self, policy: UrlPolicy) -> None:
-        """Raise `Invalid` where a field cannot be as it is."""
-        if self.url is not KEEP:
-            policy.check(self.url)
-        if self.events is not KEEP:
-            _check_event_types(self.events)
-        if self.stations is not KEEP:
-            _check_patterns(self.stations)
-        if self.name is not KEEP:
-            _check_texts(name=self.name)
-
-
-@frozen(kw_only=True)
-class UrlPolicy:
-    """Which URLs a webhook may have. What a host name leads to is looked at again at each attempt, by the sender."""
-
-    allow_http: bool = False
-    allow_private_networks: bool = False
-
-    def check(self, url: str) -> None:
-        """Raise `Invalid` if a webhook may not have this URL."""
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
-        except ValueError as error:
-            raise Invalid("url", f"{url!r} is no URL: {error}") from None
-        if not host or not url.isascii() or not url.isprintable() or " " in url or len(url) > _LONGEST_URL:
-            raise Invalid("url", f"{url!r} is no URL to post to, e.g. https://example.com/hook")
-        if parts.scheme != "https" and not (parts.scheme == "http" and self.allow_http):
-            raise Invalid("url", f"{url!r} is not https; plain http takes [webhooks] allow_http = true")
-        if parts.username is not None or parts.fragment:
-            raise Invalid("url", "leave out the user and the fragment; the signature proves who sent a message")
-        if not self.allow_private_networks and _is_private(host):
-            raise Invalid("url", f"{host} is not public; it takes [webhooks] allow_private_networks = true")
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def check_station_id(id: str, protocol: str | None = None) -> None:
@@ -297,25 +213,11 @@ def check_lenient(lenient: tuple[str, ...], protocol: str | None) -> None:
 def _check_serial(serial: str | None) -> None:
     if serial is not None and not (serial and serial == serial.strip()):
         raise Invalid("serial", "it is empty, or has white space around it; leave it out where there is none")
-    _check_texts(serial=serial or "")
+    check_texts(serial=serial or "")
 
 
-def _check_texts(**texts: str) -> None:
+def check_texts(**texts: str) -> None:
+    """Raise `Invalid` if a text for people is too long, or holds what cannot be seen."""
     for field, text in texts.items():
         if len(text) > _LONGEST_TEXT or not text.isprintable():
             raise Invalid(field, f"up to {_LONGEST_TEXT} printable characters are allowed")
-
-
-def _check_event_types(types: tuple[Any, ...]) -> None:
-    if not types:
-        raise Invalid("events", f"name at least one of {', '.join(EVENT_TYPES)}")
-    for type_ in types:
-        if type_ not in EVENT_TYPES:
-            near = get_close_matches(str(type_), EVENT_TYPES, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(EVENT_TYPES)}"
-            raise Invalid("events", f"{type_!r} is unknown; {hint}")
-
-
-def _check_patterns(patterns: tuple[str, ...]) -> None:
-    if not patterns or not all(pattern and pattern.isprintable() for pattern in patterns):
-        raise Invalid("stations", 'name at least one pattern of station ids, e.g. "*" or "CP-1*"')

@@ -19,8 +19,9 @@ from ..configuration.config import WebhookSection
 from .books import Book
 from .errors import Invalid
 from .registrar import Registrar
-from .requests import KEEP, NewWebhook, UrlPolicy, WebhookChanges
+from .requests import KEEP
 from .subscriptions import draw_secret, read_secret, write_secret
+from .webhook_requests import NewWebhook, UrlPolicy, WebhookChanges
 
 ID_PREFIX: Final = "conf_"
 ACTOR: Final = "config"

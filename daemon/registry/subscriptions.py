@@ -32,8 +32,9 @@ from ...projections import outbox, webhooks
 from .books import Book
 from .errors import Invalid, NotFound, SecretsMissing, StillPending
 from .forgotten import find_forgotten
-from .requests import KEEP, NewWebhook, UrlPolicy, WebhookChanges
+from .requests import KEEP
 from .vault import Vault
+from .webhook_requests import NewWebhook, UrlPolicy, WebhookChanges
 
 SECRET_PREFIX: Final = "whsec_"
 SIGNING_PREFIX: Final = "sign_"

@@ -8,8 +8,8 @@ import pytest
 from office import Office, open_office
 
 from stationkeeper.daemon.registry.admission import RegistryAdmission
-from stationkeeper.daemon.registry.requests import NewWebhook
 from stationkeeper.daemon.registry.standing import bring_into_line
+from stationkeeper.daemon.registry.webhook_requests import NewWebhook
 from stationkeeper.engine.log.secrets import open_secrets, secrets_path
 from stationkeeper.transports.admission import Knock, Refusal
 

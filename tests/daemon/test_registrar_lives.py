@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from stationkeeper.daemon.registry.errors import Refused
 from stationkeeper.daemon.registry.registrar import Registrar
-from stationkeeper.daemon.registry.requests import NewStation, NewWebhook, StationChanges
+from stationkeeper.daemon.registry.requests import NewStation, StationChanges
+from stationkeeper.daemon.registry.webhook_requests import NewWebhook
 from stationkeeper.engine import open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.projections import outbox, presence, registry, webhooks

@@ -11,7 +11,8 @@ import trio
 from stationkeeper.daemon.registry.errors import AlreadyThere, Invalid, NotFound, StillPending
 from stationkeeper.daemon.registry.profiles import Rules
 from stationkeeper.daemon.registry.registrar import Registrar
-from stationkeeper.daemon.registry.requests import NewStation, NewWebhook, StationChanges, UrlPolicy, WebhookChanges
+from stationkeeper.daemon.registry.requests import NewStation, StationChanges
+from stationkeeper.daemon.registry.webhook_requests import NewWebhook, UrlPolicy, WebhookChanges
 from stationkeeper.engine import Engine
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.entry import Recorded

@@ -10,8 +10,8 @@ from attrs import evolve
 
 from stationkeeper.daemon.configuration.config import WebhookSection
 from stationkeeper.daemon.registry.registrar import Registrar
-from stationkeeper.daemon.registry.requests import NewWebhook, UrlPolicy
 from stationkeeper.daemon.registry.standing import ID_PREFIX, bring_into_line, read_standing
+from stationkeeper.daemon.registry.webhook_requests import NewWebhook, UrlPolicy
 from stationkeeper.engine import Engine
 from stationkeeper.engine.errors import WrongSetting
 from stationkeeper.projections import webhooks
