@@ -31,6 +31,7 @@ TYPES = (
     "webhook.disabled",
     "webhook.ping",
 )
+SITES = ("", "north")
 PATTERNS = ("*", "CP-*", "CP-[12]", "ütz/3", "", "[", "[z-a]", "CP-?")
 
 stations = st.sampled_from(STATIONS)
@@ -57,6 +58,7 @@ def _records(cls: type[e.Event]) -> SearchStrategy[e.Event]:
             security=st.sampled_from(("basic", "none")),
             credentials=st.just(()) | st.just((e.Validity(id="c1"),)),
             name=st.text(max_size=2),
+            site=st.sampled_from(SITES),
         )
     return st.builds(
         cls,
@@ -65,6 +67,8 @@ def _records(cls: type[e.Event]) -> SearchStrategy[e.Event]:
         stations=st.lists(st.sampled_from(PATTERNS), max_size=2).map(tuple) | st.just(("*",)),
         secrets=st.just(("s1",)),
         initial=st.sampled_from(("none", "state")),
+        sites=st.just(("*",)) | st.lists(st.sampled_from(("*", "n*", "north", "?*")), max_size=2).map(tuple),
+        format=st.sampled_from(("standard", "cloudevents")),
     )
 
 
@@ -153,10 +157,17 @@ OTHERS: SearchStrategy[tuple[e.Event, str]] = st.one_of(
     st.tuples(_records(e.WebhookAdded), webhooks | st.just("")),
     st.tuples(_records(e.WebhookUpdated), webhooks),
     st.tuples(
-        st.sampled_from((e.WebhookRemoved, e.WebhookPaused, e.WebhookEnabled, e.WebhookTested)).map(lambda cls: cls()),
+        st.sampled_from((e.WebhookRemoved, e.WebhookPaused, e.WebhookEnabled, e.WebhookResumed, e.WebhookTested)).map(
+            lambda cls: cls()
+        ),
         webhooks,
     ),
-    st.tuples(st.builds(e.WebhookDisabled, reason=st.just("dead"), since=times, status=codes), webhooks),
+    st.tuples(
+        st.sampled_from((e.WebhookDisabled, e.WebhookFailed, e.WebhookSuspended)).flatmap(
+            lambda cls: st.builds(cls, reason=st.just("dead"), since=times, status=codes)
+        ),
+        webhooks,
+    ),
     st.tuples(st.builds(e.WebhookRecovered, since=positions, until=positions), webhooks),
 )
 """Events of stations' records, of refusals and of webhooks, each with its subject."""
@@ -315,6 +326,9 @@ class World:
             e.WebhookPaused(),
             e.WebhookEnabled(),
             e.WebhookDisabled(reason="dead", since=START),
+            e.WebhookFailed(reason="refused", since=START),
+            e.WebhookSuspended(reason="refused", since=START, status=500),
+            e.WebhookResumed(),
             e.WebhookTested(),
             e.WebhookRecovered(since=1, until=1000),
             e.WebhookRemoved(),
