@@ -169,7 +169,7 @@ class WebhookSender:
                 ("user-agent", self._user_agent),
                 ("content-type", "application/json"),
                 ("content-length", str(len(attempt.body))),
-                *signed_headers(attempt.secrets, attempt.message, attempt.at, attempt.body),
+                *signed_headers(attempt.secrets, attempt.message, attempt.at, attempt.body, attempt.keys),
             ],
         )
 

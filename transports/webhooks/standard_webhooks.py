@@ -1,10 +1,25 @@
-"""Signatures of Standard Webhooks 1.0.0: what a receiver verifies with any of the specification's libraries."""
+"""Signatures of Standard Webhooks 1.0.0: what a receiver verifies with any of the specification's libraries.
+
+Two schemes: `v1`, HMAC-SHA256 with a secret that both sides know, and `v1a`, Ed25519 (RFC 8032) with a key of ours of
+which the receiver knows the public half. Both sign `id.timestamp.body`. Whoever verifies is content with one signature
+that it knows, so that all of them can stand in one header: those of a rotation, and those of both schemes.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
+from functools import lru_cache
 from hmac import digest
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+SEED_BYTES: Final = 32
+"""Of an Ed25519 key: what stands behind `whsk_`, decoded."""
+_KEYS: Final = 256
+"""Signing keys that are kept ready: to make one of its seed costs as much as a signature."""
 
 
 def signature(secret: bytes, message: str, timestamp: int, body: bytes) -> str:
@@ -12,22 +27,63 @@ def signature(secret: bytes, message: str, timestamp: int, body: bytes) -> str:
 
     The secret is raw bytes: what stands behind `whsec_`, decoded.
     """
-    signed = f"{message}.{timestamp}.".encode("ascii") + body
-    return "v1," + b64encode(digest(secret, signed, "sha256")).decode("ascii")
+    return _symmetric(secret, _signed(message, timestamp, body)).decode("ascii")
 
 
-def signed_headers(secrets: Sequence[bytes], message: str, timestamp: int, body: bytes) -> list[tuple[str, str]]:
-    """Return the three headers of an attempt, with a signature for each secret; a rotation has two.
+def signatures(secrets: Sequence[bytes], keys: Sequence[bytes], message: str, timestamp: int, body: bytes) -> bytes:
+    """Return the value of `webhook-signature`: a signature by each secret and by each key, with spaces between.
+
+    Args:
+        secrets: raw signing secrets, newest first; a rotation has two.
+        keys: seeds of Ed25519 keys, newest first; likewise.
+        message: the message's id, in ASCII.
+        timestamp: whole seconds since 1970.
+        body: the bytes that are sent.
 
     Raises:
-        ValueError: there is no secret, or an id that holds a full stop, which the specification forbids.
+        ValueError: there is no secret and no key, a key is no seed, or the id holds a full stop, which the
+            specification forbids.
     """
-    if not secrets:
+    if not secrets and not keys:
         raise ValueError("an attempt without a signing secret would go out unsigned")
-    if "." in message:
-        raise ValueError(f"the message id {message!r} holds a full stop, which would make its signature ambiguous")
+    signed = _signed(message, timestamp, body)
+    made = [_symmetric(secret, signed) for secret in secrets]
+    made += [b"v1a," + b2a_base64(_key_of(seed).sign(signed), newline=False) for seed in keys]
+    return b" ".join(made)
+
+
+def signed_headers(
+    secrets: Sequence[bytes], message: str, timestamp: int, body: bytes, keys: Sequence[bytes] = ()
+) -> list[tuple[str, str]]:
+    """Return the three headers of an attempt, with what `signatures` makes among them, and raises."""
     return [
         ("webhook-id", message),
         ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", " ".join(signature(secret, message, timestamp, body) for secret in secrets)),
+        ("webhook-signature", signatures(secrets, keys, message, timestamp, body).decode("ascii")),
     ]
+
+
+def public_key(seed: bytes) -> str:
+    """Return the half of a key that a receiver verifies with: `whpk_` and base64, as the specification writes it.
+
+    Raises:
+        ValueError: it is no seed.
+    """
+    return "whpk_" + b64encode(_key_of(seed).public_key().public_bytes_raw()).decode("ascii")
+
+
+def _signed(message: str, timestamp: int, body: bytes) -> bytes:
+    if "." in message:
+        raise ValueError(f"the message id {message!r} holds a full stop, which would make its signature ambiguous")
+    return b"%b.%d.%b" % (message.encode("ascii"), timestamp, body)
+
+
+def _symmetric(secret: bytes, signed: bytes) -> bytes:
+    return b"v1," + b2a_base64(digest(secret, signed, "sha256"), newline=False)
+
+
+@lru_cache(maxsize=_KEYS)
+def _key_of(seed: bytes) -> Ed25519PrivateKey:
+    if len(seed) != SEED_BYTES:
+        raise ValueError(f"the seed of an Ed25519 key has {SEED_BYTES} bytes, not {len(seed)}")
+    return Ed25519PrivateKey.from_private_bytes(seed)
