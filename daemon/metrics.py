@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from ..engine import Engine
 from ..projections import conflicts, outbox, presence, registry, webhooks
-from .api.webhooks import problem_of
+from .api.webhook_views import problem_of
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 

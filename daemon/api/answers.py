@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from ...engine.errors import Conflict, LogError
 from ..http.problems import problem
-from ..registry.errors import AlreadyThere, Invalid, NotFound, Refused, SecretsMissing, StillPending
+from ..registry.errors import AlreadySettled, AlreadyThere, Invalid, NotFound, Refused, SecretsMissing, StillPending
 
 LOG_RETRY: Final = 10
 """Seconds until a client should try again while the log cannot be written."""
@@ -92,6 +92,7 @@ _STATUS: Final[dict[type[Refused], int]] = {
     NotFound: 404,
     AlreadyThere: 409,
     StillPending: 409,
+    AlreadySettled: 409,
     SecretsMissing: 409,
     Invalid: 422,
 }

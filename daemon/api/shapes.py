@@ -74,40 +74,6 @@ class StationChangesGiven(Given):
     lenient: list[str] | None = None
 
 
-class WebhookGiven(Given):
-    """A subscription to be made."""
-
-    url: str = Field(examples=["https://example.com/hook"])
-    events: list[str] = Field(["chargestation.online", "chargestation.offline"], description="Types of messages.")
-    stations: list[str] = Field(["*"], description="Patterns of station ids, as a shell's.")
-    initial: Literal["none", "state"] = Field("none", description="state: first, the state of each station.")
-    name: str = ""
-    secret: str | None = Field(None, description="whsec_...; drawn if none is given.")
-
-
-class WebhookChangesGiven(Given):
-    """Changes to a subscription; what is left out stays as it is."""
-
-    url: str | None = None
-    events: list[str] | None = None
-    stations: list[str] | None = None
-    name: str | None = None
-
-
-class RotationGiven(Given):
-    """How a signing secret is replaced."""
-
-    secret: str | None = Field(None, description="whsec_...; drawn if none is given.")
-    at_once: bool = Field(False, description="The one before signs no more; for one that leaked.")
-
-
-class RangeGiven(Given):
-    """Which messages are owed again: those whose causes lie between, both ends included."""
-
-    since: int | str = Field(description="A position, or a time as in RFC 3339.")
-    until: int | str | None = Field(None, description="The same; without it, up to now.")
-
-
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 Time = Annotated[str, Field(examples=["2026-11-22T09:00:00.000000Z"])]
@@ -278,77 +244,6 @@ class Events(Answer):
     data: list[EventShown]
     next: str | None
     position: int = Field(description="How far this answer has looked; ask for what comes `after` it.")
-
-
-class DisabledShown(Answer):
-    reason: str
-    since: Time
-    status: int | None
-    at: Time
-
-
-class OwedShown(Answer):
-    """How many messages are in each state; of the settled ones, those remembered."""
-
-    pending: int
-    parked: int
-    skipped: int
-
-
-class AttemptShown(Answer):
-    message: str
-    subject: str
-    at: Time
-    number: int
-    outcome: str
-    status: int | None
-    error: str
-    latencyMs: float  # noqa: N815
-
-
-class Webhook(Answer):
-    id: str
-    object: Literal["webhook"]
-    url: str
-    events: list[str]
-    stations: list[str]
-    initial: Literal["none", "state"]
-    name: str
-    state: Literal["active", "failing", "paused", "disabled"]
-    problem: str | None = Field(description="Why nothing can be sent to it, whatever its state: it has no secret.")
-    disabled: DisabledShown | None
-    owed: OwedShown
-    lastAcceptedAt: Time | None = Field(description="null: none is known that it accepted.")  # noqa: N815
-    answers: list[AttemptShown] = Field(description="The newest ones that this process saw, newest first.")
-    createdAt: Time  # noqa: N815
-    updatedAt: Time  # noqa: N815
-
-
-class WebhookWithSecret(Webhook):
-    secret: str = Field(description="whsec_..., shown this once.")
-
-
-class Webhooks(Answer):
-    data: list[Webhook]
-    next: str | None
-
-
-class MessageShown(Answer):
-    id: str
-    object: Literal["message"]
-    webhook: str
-    subject: str
-    type: str
-    position: int = Field(description="Of the event that caused it.")
-    round: int
-    state: Literal["pending", "delivered", "parked", "skipped", "cancelled"]
-    attempts: int | None = Field(None, description="Failed ones of a pending message; left out of one that is settled.")
-    nextAttemptAt: Time | None  # noqa: N815
-
-
-class Messages(Answer):
-    data: list[MessageShown]
-    next: str | None
 
 
 class Problem(Answer):

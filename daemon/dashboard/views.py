@@ -16,7 +16,7 @@ from ...projections import outbox, presence, registry, webhooks
 from ...projections.fleet import Station
 from ...projections.webhooks import Webhook
 from ..api.chargestations import everybody
-from ..api.webhooks import accepted_at, problem_of
+from ..api.webhook_views import accepted_at, problem_of
 from ..words import because
 from .refused import conflict_of
 

@@ -5,6 +5,7 @@ StationkeeperError
     ├── NotFound             there is no such station, webhook or message (HTTP 404)
     ├── AlreadyThere         there is one by that id already (HTTP 409)
     ├── StillPending         the message has not been settled yet (HTTP 409)
+    ├── AlreadySettled       the message is pending no more (HTTP 409)
     ├── SecretsMissing       the log is a copy without its secrets, so none can be kept (HTTP 409)
     └── Invalid              a field cannot be as it was given (HTTP 422; command line: exit code 2)
 """
@@ -28,6 +29,10 @@ class AlreadyThere(Refused):
 
 class StillPending(Refused):
     """A message that has not been settled cannot be asked for again."""
+
+
+class AlreadySettled(Refused):
+    """A message that is pending no more cannot be skipped."""
 
 
 class SecretsMissing(Refused):

@@ -8,16 +8,33 @@ the cause, the type and the station (semantics 6, O12), and of the restores befo
 from __future__ import annotations
 
 from itertools import product
+from typing import Final, TypeAlias
 
 from ...engine.codec import decode
 from ...engine.entry import Recorded
-from ...engine.events import DeliveryParked, DeliverySucceeded, LogRestored
+from ...engine.events import (
+    DeliveryParked,
+    DeliverySkipped,
+    DeliverySucceeded,
+    Format,
+    LogRestored,
+    WebhookAdded,
+    WebhookRecord,
+    WebhookUpdated,
+)
 from ...engine.log import Log
 from ...engine.sending import MessageState, Owed
 from ...projections.bodies import CONFIRMED, DISABLED, OFFLINE, ONLINE, PING, message_id
 from ...projections.meeting import RESTORED_STEP
 
-_TYPES = (ONLINE, OFFLINE, CONFIRMED, DISABLED, PING)
+Outcome: TypeAlias = DeliverySucceeded | DeliveryParked | DeliverySkipped
+
+_TYPES: Final = (ONLINE, OFFLINE, CONFIRMED, DISABLED, PING)
+_STATES: Final[dict[str, MessageState]] = {
+    DeliverySucceeded.kind: "delivered",
+    DeliveryParked.kind: "parked",
+    DeliverySkipped.kind: "skipped",
+}
 
 
 def find_forgotten(log: Log, message: str) -> Owed | None:
@@ -25,13 +42,13 @@ def find_forgotten(log: Log, message: str) -> Owed | None:
 
     It reads every outcome in the log: seconds for millions of them, so call it in a worker thread.
     """
-    newest: tuple[Recorded, DeliverySucceeded | DeliveryParked] | None = None
-    for recorded in log.read(kinds={DeliverySucceeded.kind, DeliveryParked.kind}):
+    newest: tuple[Recorded, Outcome] | None = None
+    for recorded in log.read(kinds=set(_STATES)):
         # A look at the bytes first: decoding each of millions would take ten times as long.
         if message.encode() not in recorded.body:
             continue
         event = decode(recorded)
-        if isinstance(event, DeliverySucceeded | DeliveryParked) and event.message == message:
+        if isinstance(event, DeliverySucceeded | DeliveryParked | DeliverySkipped) and event.message == message:
             newest = recorded, event
     if newest is None:
         return None
@@ -39,11 +56,22 @@ def find_forgotten(log: Log, message: str) -> Owed | None:
     type = _type_of(log, event, recorded.subject)
     if type is None:
         return None
-    state: MessageState = "delivered" if isinstance(event, DeliverySucceeded) else "parked"
-    return Owed(message, event.webhook, recorded.subject, type, event.position, event.round, state)
+    format = _format_of(log, event)
+    return Owed(
+        message, event.webhook, recorded.subject, type, event.position, event.round, _STATES[event.kind], format
+    )
 
 
-def _type_of(log: Log, outcome: DeliverySucceeded | DeliveryParked, subject: str) -> str | None:
+def _format_of(log: Log, outcome: Outcome) -> Format:
+    """Return how its webhook had bodies written as of the cause."""
+    format: Format = "standard"
+    for recorded in log.read(until=outcome.position, kinds={WebhookAdded.kind, WebhookUpdated.kind}):
+        if recorded.subject == outcome.webhook and isinstance(event := decode(recorded), WebhookRecord):
+            format = event.format
+    return format
+
+
+def _type_of(log: Log, outcome: Outcome, subject: str) -> str | None:
     cause = next(iter(log.read(outcome.position - 1, until=outcome.position)), None)
     if cause is None:
         return None

@@ -22,11 +22,12 @@ from ...engine.log import Log
 from ...engine.log.driver import log_path
 from ...engine.log.reading import open_reader
 from ...engine.log.secrets import MemorySecrets, Secrets, open_secrets
+from ...engine.log.secrets_key import KeySource
 from ...engine.log.sqlite import SqliteLog
 from ...engine.names import new_id
 from ...engine.settings import EngineSettings
 from ...engine.snapshots import fold_of
-from ...projections import conflicts, outbox, presence, refusals, registry, webhooks
+from ...projections import conflicts, deliveries, outbox, presence, refusals, registry, webhooks
 from .errors import Refused
 
 S = TypeVar("S")
@@ -106,7 +107,7 @@ class OfflineBook:
 
 
 @contextmanager
-def open_book(log: str | Path, *, make: bool = False) -> Generator[OfflineBook]:
+def open_book(log: str | Path, *, make: bool = False, key: KeySource | None = None) -> Generator[OfflineBook]:
     """Open a log to change it, for as long as the block lasts. With *make* a log that is not there is made.
 
     Raises:
@@ -115,22 +116,26 @@ def open_book(log: str | Path, *, make: bool = False) -> Generator[OfflineBook]:
         ClockBehind: the wall clock stands more than a minute behind the log.
         Refused: it is a copy without its secrets, which nobody adopted.
     """
-    with open_offline(log, make=make) as (kept, secrets, ledger):
+    with open_offline(log, make=make, key=key) as (kept, secrets, ledger):
         _check_clock(kept)
         if secrets is None:
             raise Refused(
                 f"{kept.path} stands without its secrets file, so it is a copy; serve it with --adopt once to speak "
                 "for it"
             )
-        fold = fold_of(kept, [presence, registry, webhooks, outbox, conflicts, refusals])
+        fold = fold_of(kept, [presence, registry, webhooks, outbox, conflicts, refusals, deliveries])
         book = OfflineBook(kept, fold, secrets, ledger)
         book.catch_up()
         yield book
 
 
 @contextmanager
-def open_offline(log: str | Path, *, make: bool = False) -> Generator[tuple[SqliteLog, Secrets | None, Ledger]]:
+def open_offline(
+    log: str | Path, *, make: bool = False, key: KeySource | None = None
+) -> Generator[tuple[SqliteLog, Secrets | None, Ledger]]:
     """Open a log with its secrets, if it has them, and its ledger, once that agrees with the checkpoint outside.
+
+    *key* opens the secrets, by default the one in `<log>.key`.
 
     Whoever appends extends the ledger, too. At the end a fresh checkpoint of it is left outside, as after a daemon.
 
@@ -144,7 +149,7 @@ def open_offline(log: str | Path, *, make: bool = False) -> Generator[tuple[Sqli
     if not path.parent.is_dir():
         raise LogMissing(f"the folder {path.parent} does not exist; make it, or name another place for the log")
     with closing(SqliteLog.open(path)) as kept:
-        secrets = open_secrets(path, kept.log_id, create=kept.position == 0)
+        secrets = open_secrets(path, kept.log_id, create=kept.position == 0, key=key)
         try:
             ledger = open_ledger(kept, path, kept.log_id, secrets or MemorySecrets())
             try:

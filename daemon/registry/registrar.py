@@ -13,14 +13,16 @@ import trio
 from .books import Book
 from .credentials import Credentials
 from .enrolment import CREDENTIAL_PREFIX, Enrolment
+from .messages import Messages
 from .profiles import Rules
-from .subscriptions import SIGNING_PREFIX, Subscriptions
 from .vault import Vault
+from .wardrobe import PREFIXES, Wardrobe
 from .webhook_requests import UrlPolicy
 
 
-class Registrar(Enrolment, Subscriptions):
-    """Changes stations (`Enrolment`) and webhooks (`Subscriptions`) of a book, one change at a time."""
+class Registrar(Enrolment, Messages):
+    """Changes stations (`Enrolment`), webhooks (`Subscriptions`) and what these are owed (`Messages`) of a book, one
+    change at a time."""
 
     def __init__(
         self,
@@ -35,11 +37,12 @@ class Registrar(Enrolment, Subscriptions):
         self._rules = rules or Rules()
         self._turn = trio.Lock()
         self._vault = Vault(book.secrets)
+        self._wardrobe = Wardrobe(book, self._vault)
         self.credentials = credentials or Credentials(book.secrets)
 
     async def sweep(self, ids: Iterable[str]) -> int:
         """Forget what a crash left behind: those of the secrets *ids* that nothing names. Return how many they were."""
-        named = self.credentials_named() | self.signing_secrets_named()
-        orphans = [id for id in ids if id.startswith((CREDENTIAL_PREFIX, SIGNING_PREFIX)) and id not in named]
+        named = self.credentials_named() | self.webhook_secrets_named()
+        orphans = [id for id in ids if id.startswith((CREDENTIAL_PREFIX, *PREFIXES)) and id not in named]
         await self._vault.forget(orphans)
         return len(orphans)

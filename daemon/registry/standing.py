@@ -20,7 +20,7 @@ from .books import Book
 from .errors import Invalid
 from .registrar import Registrar
 from .requests import KEEP
-from .subscriptions import draw_secret, read_secret, write_secret
+from .signing import draw_secret, read_secret, write_secret
 from .webhook_requests import NewWebhook, UrlPolicy, WebhookChanges
 
 ID_PREFIX: Final = "conf_"

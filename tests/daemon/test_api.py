@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from office import Office, open_office
 
-from stationkeeper.daemon.api import shapes
+from stationkeeper.daemon.api import shapes, webhook_shapes
 from stationkeeper.daemon.api.answers import page_of_ids
 from stationkeeper.daemon.http.guard import normal_path
 from stationkeeper.daemon.http.paths import encoded
@@ -287,8 +287,8 @@ async def test_a_subscription_tells_its_secret_once() -> None:
         listed = await office.ask("GET", "/webhooks")
         rotated = await office.ask("POST", made.headers["location"] + "/rotate-secret")
 
-    shapes.WebhookWithSecret.model_validate(made.json)
-    shapes.Webhooks.model_validate(listed.json)
+    webhook_shapes.WebhookWithSecret.model_validate(made.json)
+    webhook_shapes.Webhooks.model_validate(listed.json)
     assert made.status == 201
     assert made.json["secret"].startswith("whsec_")
     assert "secret" not in shown.json
@@ -318,7 +318,7 @@ async def test_messages_are_listed_and_sent_again() -> None:
         again = await office.ask("POST", f"/messages/{message['id']}/redeliver")
         twice = await office.ask("POST", f"/messages/{message['id']}/redeliver")
 
-    shapes.MessageShown.model_validate(message)
+    webhook_shapes.MessageShown.model_validate(message)
     assert (message["type"], message["subject"]) == ("chargestation.online", "CP-7")
     assert (again.status, again.json["state"], again.json["round"]) == (202, "pending", 1)
     assert twice.status == 409
@@ -331,7 +331,7 @@ async def test_a_webhook_shows_the_answers_that_it_gave() -> None:
         await settled(office, webhook, "delivered")
         shown = (await office.ask("GET", f"/webhooks/{webhook}")).json
 
-    shapes.Webhook.model_validate(shown)
+    webhook_shapes.Webhook.model_validate(shown)
     assert [(answer["status"], answer["outcome"]) for answer in shown["answers"]] == [(204, "delivered")]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from office import Office, open_office
 
-from stationkeeper.daemon.api import shapes
+from stationkeeper.daemon.api import webhook_shapes as shapes
 
 HOOK = {"url": "https://receiver.example/hook"}
 

@@ -59,7 +59,7 @@ class World:
             case "subscribe", _:
                 self.hooks.append((await registrar.subscribe(HOOK, actor="")).id)
             case (("rotate" | "rotate at once"), _) if self.hooks:
-                await registrar.rotate_secret(self.hooks[0], actor="", at_once=deed == "rotate at once")
+                await registrar.rotate_secret(self.hooks[0], actor="", overlap=0 if deed == "rotate at once" else 60)
             case "unsubscribe", _ if self.hooks:
                 await registrar.remove_webhook(self.hooks.pop(), actor="")
             case _:
@@ -76,7 +76,7 @@ async def test_what_is_kept_is_what_is_named(deeds: list[tuple[Any, ...]], stran
             with suppress(Refused):
                 await world.do(*deed)
 
-        named = registrar.credentials_named() | registrar.signing_secrets_named()
+        named = registrar.credentials_named() | registrar.webhook_secrets_named()
         assert engine.secrets.ids() - {"pepper"} == named
         assert world.good.keys() == engine.state(registry).keys()
         for id, good in world.good.items():

@@ -430,7 +430,7 @@ async def test_during_a_rotation_two_secrets_sign(engine: Engine, registrar: Reg
 
 async def test_a_leaked_secret_signs_no_more(engine: Engine, registrar: Registrar) -> None:
     made = await registrar.subscribe(NewWebhook(url=HOOK), actor="")
-    await registrar.rotate_secret(made.id, actor="", at_once=True)
+    await registrar.rotate_secret(made.id, actor="", overlap=0)
 
     assert len(registrar.webhook_record(made.id).secrets) == 1
     assert len([id for id in engine.secrets.ids() if id.startswith("sign_")]) == 1
