@@ -29,13 +29,9 @@ from ..engine.events import (
 from ..engine.fold import Below, Fold, Projection
 from ..engine.sending import Destination, MessageState, Owed
 from .bodies import (
-    CONFIRMED,
     DISABLED,
-    OFFLINE,
-    ONLINE,
     PING,
     Scene,
-    StationScene,
     WebhookScene,
     message_id,
     render_body,
@@ -44,6 +40,7 @@ from .box import Box, KeptBox, Message
 from .fleet import Station
 from .presence import presence
 from .registry import registry
+from .tellings import everybody, flips, newly_disabled, scene_of, settled, site_of
 from .webhooks import Change as Subscription
 from .webhooks import webhooks
 
@@ -185,17 +182,16 @@ def _started(outbox: Outbox, recorded: Recorded, event: GatewayStarted, below: B
 def _tell_flips(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Sequence[Owed]:
     """Derive one message for each flip and each webhook whose filter matches (O1)."""
     owed: list[Owed] = []
-    for change in below.changes(presence):
-        if change.flipped:
-            owed += _tell_of(outbox, recorded, ONLINE if change.now.online else OFFLINE, change.now, below)
+    for type, station in flips(below):
+        owed += _tell_of(outbox, recorded, type, station, below)
     return owed
 
 
 def _tell_settled(outbox: Outbox, recorded: Recorded, event: StationSettled, below: Below) -> Sequence[Owed]:
-    station = below.state(presence).get(recorded.subject)
-    if station is None or station.online or station.version != event.version:
-        return ()
-    return _tell_of(outbox, recorded, CONFIRMED, station, below)
+    owed: list[Owed] = []
+    for type, station in settled(recorded, event, below):
+        owed += _tell_of(outbox, recorded, type, station, below)
+    return owed
 
 
 def _follow_webhook(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Sequence[Owed]:
@@ -217,10 +213,9 @@ def _restored(outbox: Outbox, recorded: Recorded, event: LogRestored, below: Bel
 
 def _tell_all(box: Box, recorded: Recorded, below: Below) -> Iterator[Owed]:
     """Derive the state of each station that was ever let in, as a new subscriber's first picture (O10)."""
-    for _, station in sorted(below.state(presence).items()):
-        type = ONLINE if station.online else OFFLINE
-        if box.webhook.asks_for(type) and box.webhook.covers(station.id, _site(station.id, below)):
-            yield from _tell(box, recorded, type, _scene(recorded, station, below), below, station.id)
+    for type, station in everybody(below):
+        if box.webhook.asks_for(type) and box.webhook.covers(station.id, site_of(station.id, below)):
+            yield from _tell(box, recorded, type, scene_of(recorded, station, below), below, station.id)
 
 
 def _tell_disabled(outbox: Outbox, recorded: Recorded, event: WebhookDisabled, below: Below) -> Sequence[Owed]:
@@ -228,10 +223,10 @@ def _tell_disabled(outbox: Outbox, recorded: Recorded, event: WebhookDisabled, b
     owed: list[Owed] = []
     for change in below.changes(webhooks):
         owed += outbox.follow(change, recorded.at)
-        if change.now is not None and change.before is not None and change.before.state != "disabled":
-            for box in outbox.asking(DISABLED):
-                if box.webhook.id != change.webhook:
-                    owed += _tell(box, recorded, DISABLED, WebhookScene(recorded.at, change.now), below)
+    for disabled in newly_disabled(below):
+        for box in outbox.asking(DISABLED):
+            if box.webhook.id != disabled.id:
+                owed += _tell(box, recorded, DISABLED, WebhookScene(recorded.at, disabled), below)
     return owed
 
 
@@ -294,26 +289,12 @@ _FOLDS: Final[dict[str, Callable[[Outbox, Recorded, Any, Below], Sequence[Owed]]
 def _tell_of(outbox: Outbox, recorded: Recorded, type: str, station: Station, below: Below) -> list[Owed]:
     """Tell of a station, in a lane of its own (O2, ADR 0012): whoever has a flip was admitted by somebody."""
     owed: list[Owed] = []
-    asking = outbox.asking(type, station.id, _site(station.id, below))
+    asking = outbox.asking(type, station.id, site_of(station.id, below))
     if asking:
-        scene = _scene(recorded, station, below)
+        scene = scene_of(recorded, station, below)
         for box in asking:
             owed += _tell(box, recorded, type, scene, below, station.id)
     return owed
-
-
-def _site(station: str, below: Below) -> str:
-    """Return where a station stands as of the event; of one that was removed, where it last stood.
-
-    Its connection ends after `station.removed`, and whoever was told that it came online must hear that too.
-    """
-    registration = below.state(registry).last(station)
-    return "" if registration is None else registration.record.site
-
-
-def _scene(recorded: Recorded, station: Station, below: Below) -> StationScene:
-    registration = below.state(registry).registered(station.id)
-    return StationScene(recorded.at, station, registration, below.state(presence).observed(station.id))
 
 
 def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, below: Below, station: str = "") -> list[Owed]:
