@@ -29,8 +29,8 @@ from .registry.registrar import Registrar
 def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
     """Return the API and the dashboard of a running engine, as an ASGI application.
 
-    The engine must fold `presence`, `registry`, `webhooks`, `outbox`, `conflicts` and `refusals`. Every change goes
-    through *registrar*, in the name of the token that asked for it. `asgi.serve_http` serves it;
+    The engine must fold `presence`, `registry`, `webhooks`, `outbox`, `conflicts`, `refusals` and `deliveries`. Every
+    change goes through *registrar*, in the name of the token that asked for it. `asgi.serve_http` serves it;
     `tokens.check_exposure` says where it may.
     """
     app = FastAPI(

@@ -21,7 +21,7 @@ from ..engine.core import Engine
 from ..engine.errors import WrongSetting
 from ..engine.log.driver import log_path
 from ..engine.run import open_engine
-from ..projections import conflicts, outbox, presence, refusals, registry, settling, webhooks
+from ..projections import conflicts, deliveries, outbox, presence, refusals, registry, settling, webhooks
 from ..transports.gate.gate import Gate
 from ..transports.responder import Responder
 from ..transports.webhooks.sender import WebhookSender
@@ -40,6 +40,7 @@ from .registry.registrar import Registrar
 from .registry.revocation import drop_the_revoked
 from .registry.standing import bring_into_line, read_standing
 from .registry.webhook_requests import UrlPolicy
+from .secrets_key import find_key_source
 from .settle import settle_stations
 from .tls import StationTls
 from .troubles import tell_of_conflicts, tell_of_troubles
@@ -90,6 +91,7 @@ class Daemon:
         self._tokens = Tokens(config.http.token_file if config.http.token_file.exists() else None)
         check_exposure(config.http.listen, self._tokens)
         stations = config.stations
+        self._secrets_key = find_key_source(config.log.secrets_key_file)
         self._tls = _tls(config)
         self._standing = read_standing(config.webhook, self._policy)
         self._rules = _rules(config)
@@ -143,9 +145,10 @@ class Daemon:
         async with open_engine(
             log_path(config.log.url),
             transports=[*self._doors, sender],
-            projections=[presence, registry, webhooks, outbox, settling, conflicts, refusals],
+            projections=[presence, registry, webhooks, outbox, settling, conflicts, refusals, deliveries],
             gateway=config.gateway.name,
             settings=config.engine_settings(),
+            secrets_key=self._secrets_key,
             mute=True,
             adopt=options.adopt,
             accept_clock=options.accept_clock,

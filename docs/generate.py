@@ -25,9 +25,9 @@ from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.webhook_requests import UrlPolicy
 from stationkeeper.engine import events, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
-from stationkeeper.projections import conflicts, outbox, presence, refusals, registry, webhooks
+from stationkeeper.projections import conflicts, deliveries, outbox, presence, refusals, registry, webhooks
 
-PROJECTIONS = (presence, registry, webhooks, outbox, conflicts, refusals)
+PROJECTIONS = (presence, registry, webhooks, outbox, conflicts, refusals, deliveries)
 REFERENCE = Path(__file__).parent / "reference"
 CONTEXT: dict[str, Any] = {"terminal_width": 100, "help_option_names": ["-h", "--help"]}
 NOTICE = "<!-- Written by docs/generate.py from the code: change it there. -->\n\n"

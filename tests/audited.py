@@ -19,7 +19,17 @@ from stationkeeper.engine.ledger.note import VerifyingKey
 from stationkeeper.engine.log.secrets import open_secrets
 from stationkeeper.engine.log.sqlite import SqliteLog, open_log
 from stationkeeper.engine.snapshots import take
-from stationkeeper.projections import conflicts, outbox, presence, refusals, registry, sessions, settling, webhooks
+from stationkeeper.projections import (
+    conflicts,
+    deliveries,
+    outbox,
+    presence,
+    refusals,
+    registry,
+    sessions,
+    settling,
+    webhooks,
+)
 
 
 def plain(entry: Entry) -> Entry:
@@ -57,7 +67,7 @@ def vouch(log: SqliteLog) -> None:
 
 def keep_snapshots(log: SqliteLog) -> None:
     """Keep a snapshot of everything that an audit can judge."""
-    fold = Fold([presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals])
+    fold = Fold([presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals, deliveries])
     for recorded in log.read():
         fold.advance(recorded)
     log.keep_snapshots([*take(fold), ledger_of(log).snapshot()])

@@ -20,7 +20,7 @@ from stationkeeper.engine import Engine, Log, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Answer as SendersAnswer
 from stationkeeper.engine.sending import Attempt
-from stationkeeper.projections import conflicts, outbox, presence, refusals, registry, webhooks
+from stationkeeper.projections import conflicts, deliveries, outbox, presence, refusals, registry, webhooks
 from stationkeeper.transports import MemoryStations
 
 
@@ -156,7 +156,7 @@ async def open_office(
     async with open_engine(
         MemoryLog() if log is None else log,
         transports=[stations, receiver],
-        projections=[presence, registry, webhooks, outbox, conflicts, refusals],
+        projections=[presence, registry, webhooks, outbox, conflicts, refusals, deliveries],
         adopt=adopt,
     ) as engine:
         registrar = Registrar(engine, policy=UrlPolicy())

@@ -14,13 +14,23 @@ from ...engine.fold import Projection
 from ...engine.log import Snapshot, evidence
 from ...engine.log.reading import LogReader, open_reader
 from ...engine.runs import runs
-from ...projections import conflicts, outbox, presence, refusals, registry, sessions, settling, webhooks
+from ...projections import (
+    conflicts,
+    deliveries,
+    outbox,
+    presence,
+    refusals,
+    registry,
+    sessions,
+    settling,
+    webhooks,
+)
 from .findings import Check, Found
 from .leaves import Leaves
 from .replay import Replay
 
 PROJECTIONS: Final[tuple[Projection[Any, Any], ...]] = (
-    runs, presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals,
+    runs, presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals, deliveries,
 )  # fmt: skip
 
 _ROW: Final = re.compile(r"^row (\d+) missing from index event_")

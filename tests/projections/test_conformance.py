@@ -13,10 +13,22 @@ from strategies import arbitrary_histories, histories, legal_histories
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Projection, fold
 from stationkeeper.engine.testing.projections import check_elsewhere, check_projection, check_pure
-from stationkeeper.projections import conflicts, outbox, presence, refusals, registry, sessions, settling, webhooks
+from stationkeeper.projections import (
+    conflicts,
+    deliveries,
+    outbox,
+    presence,
+    refusals,
+    registry,
+    sessions,
+    settling,
+    webhooks,
+)
 
 ALL = pytest.mark.parametrize(
-    "projection", [presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals], ids=lambda p: p.name
+    "projection",
+    [presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals, deliveries],
+    ids=lambda p: p.name,
 )
 
 
