@@ -87,6 +87,14 @@ class Box:
         for lane in self.lanes.values():
             yield from lane
 
+    def oldest(self) -> tuple[Owed, Micros | None] | None:
+        """Return the pending message of the oldest cause, with that one's time if it is remembered; none if none is.
+
+        It looks at the head of each lane: a millisecond for some thousands of them.
+        """
+        head = min((lane[0] for lane in self.lanes.values()), key=_order, default=None)
+        return None if head is None else (head.owed, None if head.scene is None else head.scene.at)
+
     def messages(self, state: MessageState) -> list[Message]:
         """Return what is remembered of the messages in a state, oldest cause first."""
         found = self.pending() if state == "pending" else self._put_away_as(state)

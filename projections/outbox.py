@@ -141,6 +141,11 @@ class Outbox:
         box = self.boxes.get(webhook)
         return [] if box is None else [message.owed for message in box.messages(state)]
 
+    def oldest(self, webhook: str) -> tuple[Owed, Micros | None] | None:
+        """Return the message that a webhook is owed for longest, with the time of its cause if that is remembered."""
+        box = self.boxes.get(webhook)
+        return None if box is None or self.upgrade_needed else box.oldest()
+
     def count(self, webhook: str, state: MessageState = "pending") -> int:
         """Count what `messages` returns."""
         box = self.boxes.get(webhook)
