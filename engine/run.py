@@ -37,7 +37,7 @@ from .events import (
 )
 from .fold import Fold, Projection
 from .ledger.keeper import Ledger, open_ledger
-from .log import Log
+from .log import Attempted, Log
 from .log.secrets import MemorySecrets, Secrets, open_secrets
 from .log.sqlite import SqliteLog, log_path, open_log
 from .loops import each_second, keep_checkpoint, keep_checkpoints, keep_snapshot, keep_snapshots, watch
@@ -275,13 +275,25 @@ def _deliveries(engine: Engine, outbox: Projection[Any, Any], sender: Sender) ->
 
         return await trio.to_thread.run_sync(replay, outbox.recall)
 
+    def read_history(message: str) -> Sequence[Attempted]:
+        with engine.reader() as log:
+            return log.attempts_at(message)
+
+    async def history(message: str) -> Sequence[Attempted]:
+        return await trio.to_thread.run_sync(read_history, message)
+
+    def checkpoint() -> bytes:
+        return engine.ledger.newest if engine.ledger is not None and engine.settings.witness else b""
+
     return Deliveries(
         engine.owing,
         sender,
         record=engine.record,
         note=engine.committer.note,
         secret=engine.secrets.get,
+        checkpoint=checkpoint,
         recall=recall,
+        history=history,
         writable=lambda: engine.committer.writable,
         clock=engine.clock,
         now=engine.now,

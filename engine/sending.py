@@ -16,6 +16,8 @@ from .events import Format, Micros
 
 Health: TypeAlias = Literal["well", "failing", "suspended"]
 MessageState: TypeAlias = Literal["pending", "delivered", "parked", "skipped", "cancelled"]
+Place: TypeAlias = tuple[int, str]
+"""Position of a cause, and the subject of the messages that it caused: it names what they tell."""
 
 
 class Owed(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +75,10 @@ class Owing(Protocol):
 
     def pending(self) -> Iterable[Owed]:
         """Return all that is owed, each lane in the order in which it must be sent."""
+        ...
+
+    def webhooks(self) -> Iterable[str]:
+        """Return the ids of the webhooks that messages are owed to, or may be."""
         ...
 
     def lane(self, webhook: str, subject: str) -> Iterable[Owed]:

@@ -93,6 +93,11 @@ class Outbox:
             for box in self.boxes.values():
                 yield from (message.owed for message in box.pending())
 
+    def webhooks(self) -> Iterator[str]:
+        """Return the ids of the webhooks that messages are owed to, or may be."""
+        if not self.upgrade_needed:
+            yield from self.boxes
+
     def lane(self, webhook: str, subject: str) -> Iterator[Owed]:
         """Return what one lane owes, in the order in which it must be sent."""
         box = self.boxes.get(webhook)

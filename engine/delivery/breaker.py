@@ -38,6 +38,15 @@ class Breaker:
         self.until = 0.0
         """When the pause of an open breaker ends."""
 
+    @property
+    def tripped(self) -> bool:
+        """Whether it is open or half open."""
+        return self._pause > 0.0
+
+    def suspend(self) -> None:
+        """Be half open from the start: it was open before a restart."""
+        self._pause = FIRST_PAUSE
+
     def state(self, now: float) -> State:
         """Return what it lets through: everything, nothing, or one probe."""
         if not self._pause:

@@ -10,8 +10,11 @@ from attrs import frozen
 
 from ..events import Micros
 from ..sending import Answer, Owed
+from ..sending import Health as Fares
 from .breaker import State as BreakerState
-from .lanes import Outcome, Verdict
+from .condition import Condition
+from .life import Life
+from .verdicts import Outcome, Verdict
 
 ANSWERS_KEPT: Final = 20
 """Newest answers of a webhook that are kept; at most 4 KiB of text each."""
@@ -39,7 +42,11 @@ class Health:
     """How a webhook fares, as seen by this process."""
 
     state: Literal["active", "failing", "paused", "disabled"]
-    """`failing`: its newest attempt failed, and nothing was accepted since."""
+    """`failing`: its newest attempt failed, and nothing was accepted since. `paused`: by hand, or by the breaker."""
+    fares: Fares
+    """Whether its receiver fails, or failed so often that it is left alone (`suspended`)."""
+    problem: str
+    """Why nothing is accepted, or nothing can be sent, in words; empty if nothing stands in the way."""
     breaker: BreakerState
     in_flight: int
     unsigned: bool
@@ -59,7 +66,10 @@ class Seen:
         self.answers: deque[Answered] = deque(maxlen=ANSWERS_KEPT)
         self.tally: Counter[str] = Counter()
         self.accepted_at: Micros = 0
+        self.life = Life()
         self.unsigned = False
+        self.lacking = ""
+        """What the vault lacks, so that no attempt can be made."""
 
     def keep(self, message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> None:
         """Keep the answer to an attempt that began *at* then."""
@@ -77,4 +87,21 @@ class Seen:
                 latency=answer.latency,
                 excerpt=answer.excerpt,
             )
+        )
+
+    def problem(self, condition: Condition | None, now: float) -> str:
+        """Return why nothing is accepted, or nothing can be sent, in words; empty if nothing stands in the way."""
+        if self.lacking:
+            return f"{self.lacking}; nothing is sent to it until that is mended"
+        if condition is None or condition.health == "well":
+            return "" if condition is None else condition.trouble
+        if condition.trouble:
+            return condition.trouble
+        newest = self.answers[-1] if self.answers else None
+        answered = "" if newest is None else newest.error or f"answered {newest.status}"
+        if condition.health == "failing":
+            return answered or "it failed before this process began, and accepted nothing since"
+        seconds = max(0.0, condition.breaker.until - now)
+        return f"so many messages failed that it is tried with one at a time, next in {seconds:.0f} s" + (
+            f": {answered}" if answered else ""
         )

@@ -31,16 +31,25 @@ from ..errors import Conflict, LogError, LogUnavailable
 from ..events import Event, Micros, WebhookDisabled
 from ..log import Attempted
 from ..names import Entropy, new_id
-from ..sending import Answer, Attempt, Destination, Owed, Owing, Sender
+from ..sending import Answer, Attempt, Owed, Owing, Sender
 from ..settings import EngineSettings
+from .attempts import Lacking, Supplies
+from .before import Before
 from .health import Health, Seen
-from .lanes import Lanes, Verdict
+from .lanes import Lanes
 from .outcomes import failure, outcome
+from .telling import Teller
+from .verdicts import Outcome, Verdict
 
 LOG_PATIENCE: Final = 1.0
 """Seconds between two looks at a log that cannot be written: recovery is noticed soon, and looking costs nothing."""
 PATIENCE: Final = 60.0
 """Seconds between two looks for the secrets of a webhook that has none, or at a log that cannot be read."""
+
+_COUNTS: Final[Mapping[Outcome, str]] = {
+    "delivered": "succeeded", "parked": "parked", "failed": "failed", "dropped": "failed", "put back": "hindered",
+}  # fmt: skip
+"""What each outcome is counted as."""
 
 _logger = logging.getLogger(__name__)
 
@@ -64,7 +73,9 @@ class Deliveries:
     _note: Callable[[Attempted], None] = field(alias="note", kw_only=True)
     """Keeps telemetry of a failed attempt beside the log; it must not block."""
     _secret: Callable[[str], bytes | None] = field(alias="secret", kw_only=True)
-    """Returns a signing secret by its id; none if there is no such secret."""
+    """Returns a secret by its id (signing secrets and keys, headers, certificates); none if there is no such."""
+    _checkpoint: Callable[[], bytes] = field(alias="checkpoint", kw_only=True, default=bytes)
+    """Returns the newest signed checkpoint of the log, made already; empty: attempts carry none."""
     _recall: Callable[[Owed], Awaitable[bytes]] = field(alias="recall", kw_only=True)
     """Makes the body of a message so old that the projection no longer has it; may raise LookupError."""
     _writable: Callable[[], bool] = field(alias="writable", kw_only=True)
@@ -75,24 +86,32 @@ class Deliveries:
     _settings: EngineSettings = field(alias="settings", kw_only=True, factory=EngineSettings)
     _attempts: Mapping[str, Attempted] = field(alias="attempts", kw_only=True, factory=dict[str, Attempted])
     """What the log knows of failed attempts (`Log.attempts`)."""
+    _history: Callable[[str], Awaitable[Sequence[Attempted]]] | None = field(
+        alias="history", kw_only=True, default=None
+    )
+    """Returns all that the log knows of the failed attempts at a message (`Log.attempts_at`)."""
     _mute: bool = field(alias="mute", kw_only=True, default=False)
     _entropy: Entropy = field(alias="entropy", kw_only=True, default=token_bytes)
 
     tally: Counter[str] = field(init=False, factory=Counter[str])
     """Since this process began: `attempts`, of which `succeeded`, `failed`, `parked`; webhooks `disabled`; attempts not
-    made as nothing would sign them, `unsigned`; tries to record an outcome that failed, `unrecorded`."""
+    made as nothing would sign them, `unsigned`, or as the vault lacked something else, `lacking`; those that came to
+    nothing for a trouble of ours, `hindered`; tries to record an outcome that failed, `unrecorded`."""
     _lanes: Lanes = field(init=False)
+    _before: Before = field(init=False)
+    _supplies: Supplies = field(init=False)
     _seen: dict[str, Seen] = field(init=False, factory=dict[str, Seen])
+    _teller: Teller = field(init=False)
     _news: trio.Event = field(init=False, factory=trio.Event)
     _ended: trio.Event = field(init=False, factory=trio.Event)
     _stopping: bool = field(init=False, default=False)
     _nursery: trio.Nursery | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        settings = self._settings
-        self._lanes = Lanes(
-            settings.retry, concurrency=settings.concurrency, webhook_concurrency=settings.webhook_concurrency
-        )
+        self._supplies = Supplies(self._secret, self._checkpoint)
+        self._lanes = Lanes(self._settings, self._owing)
+        self._before = Before(self._attempts, self._lanes, self._clock, self._now, self._owing, self._history)
+        self._teller = Teller(self._lanes, self._seen, self._clock, self._now, self._record)
         self._resume()
 
     # --- what the engine tells ---
@@ -110,7 +129,8 @@ class Deliveries:
         now, owing = self._clock.stepless(), self._owing()
         for message in messages:
             if message.state != "pending":
-                self._lanes.forget(message.id)
+                self._lanes.forget(message)
+                self._before.forget(message)
         for webhook, subject in dict.fromkeys((message.webhook, message.subject) for message in messages):
             if webhook not in self._seen:
                 self.refresh(webhook)  # from before this run, and owed nothing until now
@@ -118,13 +138,14 @@ class Deliveries:
         self._news.set()
 
     def refresh(self, webhook: str) -> None:
-        """Ask anew where a webhook's messages go, and whether."""
+        """Follow a webhook that was added, mended, paused, enabled or removed; also when its secrets changed."""
         destination = self._owing().destination(webhook)
         if destination is None:
             self._seen.pop(webhook, None)
         else:
             seen = self._seen.setdefault(webhook, Seen())
             seen.accepted_at = max(seen.accepted_at, destination.accepted_at)
+            seen.life.told = destination.health
         self._lanes.direct(webhook, destination, self._clock.stepless())
         self._news.set()
 
@@ -144,8 +165,11 @@ class Deliveries:
         """Send what is owed, until `stop`."""
         try:
             async with trio.open_nursery() as self._nursery:
+                self._teller.start_soon = self._nursery.start_soon
                 while not self._stopping:
                     self._news = trio.Event()
+                    if self._teller.put_off:
+                        self._teller.tell_late()
                     while self._may_begin() and (message := self._lanes.start(self._clock.stepless())) is not None:
                         self._nursery.start_soon(self._deliver, message)
                     await self._wait()
@@ -170,11 +194,14 @@ class Deliveries:
         destination = self._owing().destination(webhook)
         if destination is None:
             return None
-        seen = self._seen.get(webhook) or Seen()
-        failing = destination.state == "active" and self._lanes.failing_since(webhook) is not None
+        seen, condition, now = self._seen.get(webhook) or Seen(), self._lanes.condition(webhook), self._clock.stepless()
+        fares = "well" if condition is None else condition.health
+        state = destination.state
         return Health(
-            state="failing" if failing else destination.state,
-            breaker=self._lanes.breaker(webhook, self._clock.stepless()),
+            state=state if state != "active" or fares == "well" else "failing" if fares == "failing" else "paused",
+            fares=fares,
+            problem=seen.problem(condition, now) if state == "active" else "",
+            breaker=self._lanes.breaker(webhook, now),
             in_flight=self._lanes.in_flight(webhook),
             unsigned=seen.unsigned,
             accepted_at=max(seen.accepted_at, destination.accepted_at),
@@ -184,15 +211,16 @@ class Deliveries:
 
     def next_attempt(self, message: str) -> Micros | None:
         """Return when a message that failed may be tried again; none if it did not fail, or is pending no more."""
-        progress = self._lanes.progress(message)
+        progress = self._lanes.tried[message]
         if progress is None:
-            return None
+            known = self._before[message]
+            return None if known is None else known.due
         return self._now() + round(max(0.0, progress.due - self._clock.stepless()) * 1_000_000)
 
     def attempted(self, message: str) -> int:
         """Return how often a pending message was tried in vain."""
-        progress = self._lanes.progress(message)
-        return progress.attempts if progress else 0
+        progress, known = self._lanes.tried[message], self._before[message]
+        return progress.attempts if progress else known.number if known else 0
 
     @property
     def in_flight(self) -> int:
@@ -202,24 +230,10 @@ class Deliveries:
     # --- within ---
 
     def _resume(self) -> None:
-        """Take up what is owed, and what is known of failures before a restart."""
-        owing, now, wall = self._owing(), self._clock.stepless(), self._now()
-        heads: dict[tuple[str, str], Owed] = {}
-        for message in owing.pending():
-            if message.webhook not in self._seen:
-                self.refresh(message.webhook)
-                destination = owing.destination(message.webhook)
-                if destination is not None and destination.failing_since is not None:
-                    self._lanes.failed_since(message.webhook, now - (wall - destination.failing_since) / 1_000_000)
-            known = self._attempts.get(message.id)
-            if known is not None and known.round == message.round:
-                # The wall clock may have been set meanwhile: no message waits longer than the delay that made its due.
-                waits = min(max(0.0, (known.due - wall) / 1_000_000), known.delay)
-                self._lanes.remember(message, attempts=known.number, due=now + waits)
-                self._lanes.failed_since(message.webhook, now - max(0.0, (wall - known.at) / 1_000_000))
-            heads.setdefault((message.webhook, message.subject), message)
-        for (webhook, subject), message in heads.items():
-            self._lanes.head(webhook, subject, message, now)
+        """Take up who is owed something. What is owed and what failed is taken up as far as it is looked at."""
+        for webhook in self._owing().webhooks():
+            self.refresh(webhook)
+            self._before.failing_since(webhook)
 
     def _may_begin(self) -> bool:
         return not self._mute and self._lanes.unrecorded < self._settings.concurrency and self._writable()
@@ -232,6 +246,8 @@ class Deliveries:
             seconds = LOG_PATIENCE
         elif not self._mute and deadline is not None:
             seconds = max(0.0, deadline - self._clock.stepless())
+        if self._teller.put_off:
+            seconds = min(seconds, max(0.0, min(self._teller.put_off.values()) - self._clock.stepless()))
         with trio.move_on_after(seconds):
             await self._news.wait()
 
@@ -240,26 +256,32 @@ class Deliveries:
         try:
             attempt = await self._prepare(message)
         except LookupError as error:
-            reason = f"its content can no longer be made from the log: {error}"
-            _logger.error("message %s is given up: %s", message.id, reason)
-            verdict = self._lanes.give_up(message, self._clock.stepless())
-            self.tally["parked"] += 1
-            await self._settle(message, Answer(status=None, error=reason), verdict, self._now())
+            await self._give_up(message, f"its content can no longer be made from the log: {error}")
             return
         if attempt is None:
             return
         at = self._now()
         answer = await self._send(attempt)
+        if self._before.concerns(message, answer):
+            await self._before.sum_up(message)
         verdict = self._lanes.answered(message, answer, self._clock.stepless())
         self._look(message, answer, verdict, at)
         self._news.set()
         if verdict.outcome == "failed":
             due = self._now() + round(verdict.delay * 1_000_000)
             self._note(failure(message, answer, verdict, at, due))
-        elif verdict.outcome != "dropped":
+        elif verdict.outcome in ("delivered", "parked"):
             await self._settle(message, answer, verdict, at)
         if verdict.disable:
             await self._disable(message.webhook, verdict.disable, answer.status)
+
+    async def _give_up(self, message: Owed, reason: str) -> None:
+        """Park a message of which no attempt can ever be made."""
+        verdict = self._lanes.give_up(message, self._clock.stepless())
+        if verdict.outcome == "parked":
+            _logger.error("message %s is given up: %s", message.id, reason)
+            self.tally["parked"] += 1
+            await self._settle(message, Answer(status=None, error=reason), verdict, self._now())
 
     async def _settle(self, message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> None:
         """Record a message's outcome, and let its lane go on."""
@@ -273,42 +295,43 @@ class Deliveries:
         Raises:
             LookupError: it can never be made.
         """
-        destination = self._owing().destination(message.webhook)
-        now = self._clock.stepless()
+        owing = self._owing()
+        destination = owing.destination(message.webhook)
+        if destination is None or destination.state != "active":
+            self.refresh(message.webhook)
+            self._lanes.put_back(message, self._clock.stepless())
+            return None
         try:
-            secrets = self._secrets(message.webhook, destination)
-            if destination is None or destination.state != "active" or not secrets:
-                self.refresh(message.webhook)
-                if not secrets:
-                    self._lanes.hold(message.webhook, now + PATIENCE, now)
-                self._lanes.put_back(message, now)
-                return None
-            body = await self._body(message)
+            try:
+                body = owing.body(message)
+            except LookupError:
+                body = await self._recall(message)
+            attempt = self._supplies.attempt(message, destination, body, self._clock.wall())
+        except Lacking as lacking:
+            self._miss(message, lacking)
+            return None
         except LogError as error:
             _logger.warning("message %s waits, as the log or its secrets cannot be read: %s", message.id, error)
+            now = self._clock.stepless()
             self._lanes.put_back(message, now, until=now + PATIENCE)
             self._news.set()
             return None
-        at = self._clock.wall() // 1_000_000
-        return Attempt(message=message.id, url=destination.url, body=body, secrets=secrets, at=at)
+        seen = self._seen.get(message.webhook)
+        if seen is not None and seen.lacking:
+            seen.lacking, seen.unsigned = "", False
+        return attempt
 
-    def _secrets(self, webhook: str, destination: Destination | None) -> tuple[bytes, ...]:
-        if destination is None:
-            return ()
-        found = tuple(secret for id in destination.secrets if (secret := self._secret(id)))
+    def _miss(self, message: Owed, lacking: Lacking) -> None:
+        """Hold a webhook until what its attempts lack is there, looking now and then."""
+        webhook, problem, now = message.webhook, str(lacking), self._clock.stepless()
         seen = self._seen.setdefault(webhook, Seen())
-        if not found and not seen.unsigned:
-            _logger.error("webhook %s has no usable signing secret; nothing is sent to it until it has one", webhook)
-        if not found:
-            self.tally["unsigned"] += 1
-        seen.unsigned = not found
-        return found
-
-    async def _body(self, message: Owed) -> bytes:
-        try:
-            return self._owing().body(message)
-        except LookupError:
-            return await self._recall(message)
+        if seen.lacking != problem:
+            _logger.error("webhook %s: %s; nothing is sent to it until that is mended", webhook, problem)
+        seen.lacking, seen.unsigned = problem, lacking.unsigned
+        self.tally["unsigned" if lacking.unsigned else "lacking"] += 1
+        self._lanes.hold(webhook, now + PATIENCE, now)
+        self._lanes.put_back(message, now)
+        self._news.set()
 
     async def _send(self, attempt: Attempt) -> Answer:
         try:
@@ -319,13 +342,20 @@ class Deliveries:
             return Answer(status=None, error=f"the sender failed: {type(error).__name__}: {error}")
 
     def _look(self, message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> None:
-        """Keep an answer for people to look at."""
-        count = {"delivered": "succeeded", "parked": "parked"}.get(verdict.outcome, "failed")
-        self.tally.update(("attempts", count))
+        """Keep an answer for people to look at, and see to it that the log is told how its webhook fares."""
+        count = _COUNTS[verdict.outcome]
+        self.tally[count] += 1
         seen = self._seen.get(message.webhook)
-        if seen is not None:
-            seen.tally.update(("attempts", count))
-            seen.keep(message, answer, verdict, at)
+        if seen is None:
+            return
+        seen.tally[count] += 1
+        seen.keep(message, answer, verdict, at)
+        if verdict.outcome == "put back":
+            return
+        self.tally["attempts"] += 1
+        seen.tally["attempts"] += 1
+        seen.life.answered(answer, at)
+        self._teller.look(message.webhook, seen)
 
     async def _disable(self, webhook: str, reason: str, status: int | None) -> None:
         """Record that a webhook is disabled, unless somebody mends, pauses or removes it before that is in the log."""

@@ -7,10 +7,15 @@ from typing import Final
 from ..events import DeliveryParked, DeliverySucceeded, Micros
 from ..log import Attempted
 from ..sending import Answer, Owed
-from .lanes import Verdict
+from .verdicts import Verdict
 
 REASON_LIMIT: Final = 500
 """Characters of a failure's words that are kept: part of them may be the receiver's, and they go into the log."""
+
+
+def in_words(answer: Answer) -> str:
+    """Return what was wrong with an answer, in words."""
+    return (answer.error or f"answered {answer.status}")[:REASON_LIMIT]
 
 
 def outcome(message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> DeliverySucceeded | DeliveryParked:
@@ -36,7 +41,7 @@ def outcome(message: Owed, answer: Answer, verdict: Verdict, at: Micros) -> Deli
         status=answer.status,
         attempted_at=at,
         latency=answer.latency,
-        reason=(answer.error or f"answered {answer.status}")[:REASON_LIMIT],
+        reason=in_words(answer),
     )
 
 

@@ -40,6 +40,8 @@ class Ledger:
         """Signs checkpoints; none for a copy, which vouches for nothing until somebody adopts it."""
         self.protected = protected
         """Up to which position the newest outside checkpoint reaches; -1 if there is none."""
+        self.newest = b""
+        """The newest checkpoint that we signed and wrote outside the log, as a note; empty before the first one."""
         self.failures = 0
         """Checkpoints that could not be written."""
         self.failing = False
@@ -77,6 +79,7 @@ class Ledger:
             if size > self.protected:
                 outside.write_note(self.path, note)
                 self.protected = size
+                self.newest = note
                 self.failing = False
 
 
@@ -120,6 +123,8 @@ def open_ledger(log: Log, path: Path, log_id: str, secrets: Secrets) -> Ledger:
             )
         # At once, so that keys without a checkpoint tell that somebody has removed it.
         ledger.protect(*ledger.note())
+    elif key is not None:
+        ledger.newest = outside.read_note(path) or b""
     return ledger
 
 

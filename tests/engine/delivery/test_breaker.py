@@ -110,7 +110,7 @@ def test_waiting_for_the_breaker_uses_up_no_attempt() -> None:
         machine.answered(probe, ILL, now)
         now += LONGEST_PAUSE
 
-    tried = [progress.attempts for n in range(100) if (progress := machine.progress(f"msg_{n}"))]
+    tried = [progress.attempts for n in range(100) if (progress := machine.tried[f"msg_{n}"])]
     assert sum(tried) == 16 + 500
     assert max(tried) < 10
 

@@ -1,150 +1,11 @@
-"""The lanes: against a small model, then order, isolation and cost, rule by rule."""
+"""The lanes: order, isolation and cost, rule by rule."""
 
 from __future__ import annotations
 
-import itertools
-
-import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
-from laning import DAY, ILL, OK, destination, fail, lanes, outage, owed, put, started
+from laning import DAY, ILL, OK, destination, empty, fail, lanes, outage, owed, put, started
 
-from stationkeeper.engine.sending import Answer, Owed
 from stationkeeper.engine.settings import Retry
-
-
-class Deliver(RuleBasedStateMachine):
-    """A projection made of lists, and receivers that do as they like; the machine in between must keep the rules."""
-
-    flying = Bundle("flying")
-    answered = Bundle("answered")
-
-    CONCURRENCY, OF_ONE = 5, 3
-
-    @initialize()
-    def begin(self) -> None:
-        self.now = 0.0
-        self.numbers = itertools.count(1)
-        self.queues: dict[tuple[str, str], list[Owed]] = {}
-        self.standing: dict[tuple[str, str], Owed] = {}
-        self.in_flight: set[str] = set()
-        self.failures: dict[str, int] = {}
-        self.due: dict[str, float] = {}
-        self.held: set[str] = set()
-        self.machine = lanes("a", "b", concurrency=self.CONCURRENCY, webhook_concurrency=self.OF_ONE)
-
-    def tell_head(self, lane: tuple[str, str]) -> None:
-        self.machine.head(*lane, next(iter(self.queues.get(lane, ())), None), self.now)
-
-    @rule(webhook=st.sampled_from("ab"), subject=st.sampled_from(["CP-1", "CP-2", "CP-3", "CP-4", ""]))
-    def owe(self, webhook: str, subject: str) -> None:
-        lane = (webhook, subject)
-        self.queues.setdefault(lane, []).append(owed(next(self.numbers), subject, webhook))
-        self.tell_head(lane)
-
-    @rule(target=flying)
-    def start(self) -> object:
-        begun = started(self.machine, self.now)
-        for message in begun:
-            lane = (message.webhook, message.subject)
-            assert lane not in self.standing, "two of one lane"
-            assert message == self.queues[lane][0], "out of order"
-            assert self.due.get(message.id, 0.0) <= self.now, "before it was due"
-            assert message.webhook not in self.held, "held back"
-            self.standing[lane] = message
-            self.in_flight.add(message.id)
-        return multiple(*begun)
-
-    @rule(message=consumes(flying), status=st.sampled_from([200, 200, 500, 404, 429, None]), target=answered)
-    def answer(self, message: Owed, status: int | None) -> object:
-        verdict = self.machine.answered(message, Answer(status=status), self.now)
-        self.in_flight.remove(message.id)
-        failures = self.failures.get(message.id, 0)
-        assert verdict.attempts == failures + 1
-        if status == 200:
-            assert verdict.outcome == "delivered"
-            return message
-        if failures == 9:
-            assert verdict.outcome == "parked"
-            return message
-        assert verdict.outcome == "failed"
-        delay = Retry().delays[failures]
-        assert 0.9 * delay <= verdict.delay <= 1.1 * delay
-        self.failures[message.id] = failures + 1
-        self.due[message.id] = self.now + verdict.delay
-        del self.standing[message.webhook, message.subject]
-        return multiple()
-
-    @rule(message=consumes(flying))
-    def not_made(self, message: Owed) -> None:
-        self.machine.put_back(message, self.now)
-        self.in_flight.remove(message.id)
-        del self.standing[message.webhook, message.subject]
-
-    @rule(message=consumes(answered), folded_first=st.booleans())
-    def record(self, message: Owed, folded_first: bool) -> None:
-        lane = (message.webhook, message.subject)
-        self.queues[lane].pop(0)
-        if folded_first:
-            self.tell_head(lane)
-        self.machine.recorded(message, self.now)
-        del self.standing[lane]
-        if not folded_first:
-            self.tell_head(lane)
-
-    @rule(webhook=st.sampled_from("ab"), state=st.sampled_from(["active", "paused", "disabled"]))
-    def pause(self, webhook: str, state: str) -> None:
-        was_held = webhook in self.held
-        self.held.discard(webhook)
-        if state != "active":
-            self.held.add(webhook)
-        elif was_held:
-            self.due = {id: due for id, due in self.due.items() if self.webhook_of(id) != webhook}
-        self.machine.direct(webhook, destination(webhook, state=state), self.now)
-
-    def webhook_of(self, id: str) -> str:
-        return next((lane[0] for lane, queue in self.queues.items() for message in queue if message.id == id), "")
-
-    @rule(seconds=st.sampled_from([0.5, 6.0, 60.0, 400.0, 3600.0, DAY]))
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-
-    @rule()
-    def wait_for_deadline(self) -> None:
-        if (deadline := self.machine.deadline()) is not None:
-            self.now = max(self.now, deadline)
-
-    @invariant()
-    def within_the_caps(self) -> None:
-        assert self.machine.flying == len(self.in_flight) <= self.CONCURRENCY
-        assert all(self.machine.in_flight(webhook) <= self.OF_ONE for webhook in "ab")
-
-    def teardown(self) -> None:
-        """Let every receiver be well: everything that was owed is delivered, each lane in order."""
-        if not hasattr(self, "machine"):
-            return
-        for webhook in "ab":
-            self.machine.direct(webhook, destination(webhook), self.now)
-        standing = list(self.standing.values())
-        while standing or any(self.queues.values()):
-            for message in standing:
-                if message.id in self.in_flight:
-                    assert self.machine.answered(message, OK, self.now).outcome == "delivered"
-                lane = (message.webhook, message.subject)
-                assert self.queues[lane].pop(0) == message
-                self.machine.recorded(message, self.now)
-                self.tell_head(lane)
-            standing = started(self.machine, self.now)
-            self.in_flight = {message.id for message in standing}
-            if not standing and any(self.queues.values()):
-                deadline = self.machine.deadline()
-                assert deadline is not None, "something is owed, and nothing will ever start"
-                assert deadline > self.now, "something is due, and does not start"
-                self.now = deadline
-
-
-TestDeliver = Deliver.TestCase
-
 
 # --- order and isolation ---------------------------------------------------------------------------------------------
 
@@ -238,11 +99,11 @@ def test_of_a_message_that_has_its_outcome_nothing_is_remembered() -> None:
     machine = lanes()
     put(machine, owed(1))
     due = fail(machine, 0.0)
-    assert machine.progress("msg_1") is not None
+    assert machine.tried["msg_1"] is not None
     (message,) = started(machine, due)
     machine.answered(message, OK, due)
 
-    assert machine.progress("msg_1") is None
+    assert machine.tried["msg_1"] is None
 
 
 def test_a_lane_whose_waiting_message_is_owed_no_more_wakes_nobody_and_is_forgotten() -> None:
@@ -250,16 +111,16 @@ def test_a_lane_whose_waiting_message_is_owed_no_more_wakes_nobody_and_is_forgot
     put(machine, owed(1))
     due = fail(machine, 0.0)
     assert machine.deadline() == due
-    machine.head("w", "CP-1", None, 1.0)
+    empty(machine, now=1.0)
 
     assert machine.deadline() is None
-    assert machine._webhooks["w"].lanes == {}
+    assert machine.held() == 0
 
 
 def test_a_lane_that_became_empty_while_it_was_ready_hides_none_behind_it() -> None:
     machine = lanes()
     put(machine, owed(1), owed(2, "CP-2"))
-    machine.head("w", "CP-1", None, 0.0)
+    empty(machine)
 
     assert started(machine) == [owed(2, "CP-2")]
 
@@ -270,7 +131,7 @@ def test_of_the_messages_of_a_removed_webhook_nothing_is_remembered() -> None:
     fail(machine, 0.0)
     machine.direct("w", None, 1.0)
 
-    assert machine.progress("msg_1") is None
+    assert machine.tried["msg_1"] is None
 
 
 def test_mending_lets_go_at_once_what_was_held_back() -> None:
@@ -343,7 +204,7 @@ def test_waiting_lanes_cost_nothing_per_look(count: int) -> None:
 
     assert machine.start(1.0) is None
     assert machine.deadline() is None
-    assert not [*machine._timers, *machine._turn], "nothing is kept that a look would have to pass over"
+    assert not [*machine._timers._heap, *machine._turn], "nothing is kept that a look would have to pass over"
 
 
 def test_a_webhook_that_is_mended_while_it_is_being_disabled_begins_at_once() -> None:

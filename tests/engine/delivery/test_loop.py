@@ -297,8 +297,9 @@ async def test_health_tells_how_a_webhook_fares(
         health = gateway.deliveries.health("w")
 
     assert health is not None
-    assert (health.state, health.breaker, health.in_flight) == ("failing", "open", 0)
+    assert (health.state, health.fares, health.breaker, health.in_flight) == ("paused", "suspended", "open", 0)
     assert health.tally == Counter(attempts=11, succeeded=1, failed=10)
+    assert health.problem == "so many messages failed that it is tried with one at a time, next in 9 s: answered 500"
     assert [answered.status for answered in health.answers] == [200] + [500] * 10
     assert gateway.deliveries.tally["attempts"] == 11
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from laning import DAY, ILL, OK, destination, fail, lanes, owed, put, started
 
-from stationkeeper.engine.delivery.retries import asked_delay, delay_after, next_attempt
+from stationkeeper.engine.delivery.retries import Progress, asked_delay, delay_after, next_attempt
 from stationkeeper.engine.sending import Answer
 from stationkeeper.engine.settings import Retry
 
@@ -132,7 +132,7 @@ def test_looking_at_a_webhook_again_hastens_nothing() -> None:
 
 def test_failures_from_before_a_restart_count() -> None:
     machine = lanes()
-    machine.remember(owed(1), attempts=9, due=100.0)
+    machine.tried.note(owed(1), Progress(round=0, attempts=9, due=100.0))
     put(machine, owed(1))
     assert started(machine, 99.0) == []
     assert machine.deadline() == 100.0
@@ -143,7 +143,7 @@ def test_failures_from_before_a_restart_count() -> None:
 
 def test_failures_of_an_older_round_do_not_count() -> None:
     machine = lanes()
-    machine.remember(owed(1), attempts=9, due=100.0)
+    machine.tried.note(owed(1), Progress(round=0, attempts=9, due=100.0))
     put(machine, owed(1, round=1))
     (message,) = started(machine)
 
