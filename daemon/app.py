@@ -10,6 +10,7 @@ from ..engine import Engine
 from .api.answers import answer_errors
 from .api.chargestations import chargestations
 from .api.checkpoint import checkpoint
+from .api.deliveries import webhook_history
 from .api.events import history
 from .api.health import health
 from .api.refusals import refused
@@ -48,6 +49,7 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
         subscriptions(engine, registrar),
         requests_of_webhooks(engine, registrar),
         messages(engine, registrar),
+        webhook_history(engine),
         history(engine),
         uptimes(engine),
         reasons(engine),

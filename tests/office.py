@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from stationkeeper.engine import Engine, Log, open_engine
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Answer as SendersAnswer
 from stationkeeper.engine.sending import Attempt
+from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import conflicts, deliveries, outbox, presence, refusals, registry, webhooks
 from stationkeeper.transports import MemoryStations
 
@@ -149,19 +151,21 @@ class Office:
 
 @asynccontextmanager
 async def open_office(
-    log: Log | Path | None = None, *, tokens: Path | None = None, adopt: bool = False
+    log: Log | Path | None = None, *, tokens: Path | None = None, adopt: bool = False, virtual: bool = False
 ) -> AsyncIterator[Office]:
-    """Run an engine with everything that the API needs."""
+    """Run an engine with everything that the API needs; *virtual*: by trio's clock."""
     stations, receiver = MemoryStations(), Receiver()
     async with open_engine(
         MemoryLog() if log is None else log,
         transports=[stations, receiver],
         projections=[presence, registry, webhooks, outbox, conflicts, refusals, deliveries],
         adopt=adopt,
+        clock=VirtualClock() if virtual else None,
+        inline=virtual,
     ) as engine:
         registrar = Registrar(engine, policy=UrlPolicy())
         app = create_app(engine, registrar, tokens=Tokens(tokens))
-        with trio.fail_after(60):
+        with trio.fail_after(math.inf if virtual else 60):
             yield Office(
                 engine=engine, registrar=registrar, stations=stations, receiver=receiver, app=app, ask=Client(app)
             )

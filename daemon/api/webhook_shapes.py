@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
+from .deliveries import BacklogShown
 from .shapes import Answer, Duration, Given, Time
 
 Rate = Annotated[float, Field(strict=True, description="Messages a second, at most; null: as many as it takes.")]
@@ -113,7 +114,7 @@ class AttemptShown(Answer):
     latencyMs: float  # noqa: N815
 
 
-class Webhook(Answer):
+class Webhook(BacklogShown):
     id: str
     object: Literal["webhook"]
     url: str

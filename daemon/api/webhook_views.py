@@ -18,6 +18,7 @@ from ...projections.webhooks import Webhook
 from ..registry.errors import Invalid, NotFound
 from ..registry.signing import public_key
 from ..registry.webhook_options import read_certificates
+from .deliveries import shown_backlog
 
 State: TypeAlias = Literal["active", "failing", "paused", "disabled"]
 
@@ -46,6 +47,7 @@ def shown_webhook(engine: Engine, id: str) -> dict[str, object]:
         "problem": problem_of(engine, webhook) or _held(engine),
         "disabled": _disabled(webhook),
         "owed": {state: owed.count(id, state) for state in ("pending", "parked", "skipped")},
+        **shown_backlog(engine, id),
         "lastAcceptedAt": time(accepted_at(engine, id)),
         "answers": [] if seen is None else [_answer(answer) for answer in reversed(seen.answers)],
         "createdAt": time(webhook.created_at),
