@@ -1,92 +1,111 @@
-"""How a receiver is reached: its name resolved, its addresses checked, a connection made."""
+"""How a receiver is reached: its name resolved, its addresses checked, a connection made, directly or by a proxy."""
 
 from __future__ import annotations
 
-import os
-import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
 
 import h11
 import trio
 
-from .addresses import special
+from .addresses import is_own, special
 from .encryption import encrypt
-from .targets import Target, Trouble
-from .wires import Route, Wire
-
-_Address: TypeAlias = tuple[int, tuple[Any, ...]]
-"""Family, and what `socket.connect` takes in that family."""
+from .identities import Contexts
+from .names import Address, Names
+from .proxy import Proxy, open_tunnel
+from .reaching import OURS, reach, reason
+from .targets import LocalTrouble, Target, Trouble, is_address
+from .wires import Wire, route_of
 
 
 class Connector:
     """Makes new connections, to public addresses only unless told otherwise.
 
     The name is resolved here, every address is checked, and the connection goes to an address that was checked: a
-    name that points elsewhere the next moment changes nothing.
+    name that points elsewhere the next moment changes nothing. With a proxy the name goes to the proxy, which then
+    guards what it leads to; an address in a URL is checked here all the same.
     """
 
     def __init__(
-        self, *, timeout: float, allow_private_networks: bool, tls: ssl.SSLContext | None, head_limit: int
+        self,
+        *,
+        timeout: float,
+        tls_timeout: float,
+        allow_private_networks: bool,
+        tls: ssl.SSLContext | None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._timeout = timeout
+        self._tls_timeout = tls_timeout
         self._allow_private_networks = allow_private_networks
-        self._tls = tls
-        self._head_limit = head_limit
+        self._proxy = proxy
+        self._names = Names()
+        self._contexts = Contexts(tls)
 
-    async def connect(self, target: Target, enter: Callable[[str], None]) -> Wire:
-        """Connect to a receiver; *enter* is told each stage, for messages about time.
+    async def connect(
+        self, target: Target, enter: Callable[[str], None], identity: bytes = b"", authorities: bytes = b""
+    ) -> Wire:
+        """Connect to a receiver.
+
+        Args:
+            target: whom to.
+            enter: is told each stage, for messages about time.
+            identity: the certificate chain and the key, in PEM, by which we prove who we are; empty: none.
+            authorities: the certificates, in PEM, of those whom we believe; empty: the usual ones.
 
         Raises:
             Trouble: it cannot be reached, or must not be.
+            LocalTrouble: for a reason on our side.
+            trio.BrokenResourceError: TLS failed; the cause is the `ssl.SSLError` or the `OSError`.
         """
         scheme, host, port = target.origin
+        route = route_of(target.origin, identity, authorities)
         enter("looking up the receiver")
-        addresses = await self._resolve(host, port)
-        enter("connecting")
-        raw = await self._reach(addresses)
+        raw = await (
+            self._direct(host, port, enter) if self._proxy is None else self._tunnel(self._proxy, target, enter)
+        )
         if scheme == "http":
-            return Wire(Route(target.origin), raw, raw, self._head_limit)
+            return Wire(route, raw, raw)
         enter("the TLS handshake")
-        secured = await encrypt(raw, self._context(), host)
-        return Wire(Route(target.origin), raw, secured, self._head_limit)
-
-    async def _resolve(self, host: str, port: int) -> Sequence[_Address]:
         try:
-            found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise Trouble(f"the name {host} cannot be resolved: {error.strerror or error}") from None
-        addresses = [(family, address) for family, _, _, _, address in found]
-        if not self._allow_private_networks:
-            for _, address in addresses:
-                if why := special(str(address[0])):
-                    raise Trouble(f"{host} is at {address[0]}, which is not a public address ({why}): nothing is sent")
-        return addresses
+            context = await self._contexts.get(identity, authorities, (route.identity, route.authorities))
+        except BaseException:
+            raw.socket.close()
+            raise
+        return Wire(route, raw, await encrypt(raw, context, host, timeout=self._tls_timeout))
 
-    async def _reach(self, addresses: Sequence[_Address]) -> trio.SocketStream:
-        trouble = "the name has no address"
-        for family, address in addresses:
-            trouble = f"{address[0]} port {address[1]} did not accept a connection within {self._timeout:g} s"
-            candidate = trio.socket.socket(family, socket.SOCK_STREAM)
-            connected = False
-            try:
-                with trio.move_on_after(self._timeout):
-                    await candidate.connect(address)
-                    connected = True
-                    return trio.SocketStream(candidate)
-            except OSError as error:
-                trouble = f"cannot connect to {address[0]} port {address[1]}: {_reason(error)}"
-            finally:
-                if not connected:
-                    candidate.close()
-        raise Trouble(trouble)
+    async def _direct(self, host: str, port: int, enter: Callable[[str], None]) -> trio.SocketStream:
+        addresses = await self._names.find(host, port, self._timeout)
+        self._guard(host, addresses)
+        enter("connecting")
+        return await reach(addresses, self._timeout)
 
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls
+    async def _tunnel(self, proxy: Proxy, target: Target, enter: Callable[[str], None]) -> trio.SocketStream:
+        _, host, port = target.origin
+        if is_address(host):
+            self._guard(host, await self._names.find(host, port, self._timeout))
+        enter("connecting to the proxy")
+        try:
+            raw = await reach(await self._names.find(proxy.host, proxy.port, self._timeout), self._timeout)
+        except Trouble as trouble:
+            raise LocalTrouble(f"{proxy} cannot be reached: {trouble}") from None
+        enter("connecting through the proxy")
+        receiver = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        await open_tunnel(proxy, raw, receiver, self._timeout)
+        return raw
+
+    def _guard(self, host: str, addresses: Sequence[Address]) -> None:
+        if self._allow_private_networks:
+            return
+        for _, where in addresses:
+            if why := special(str(where[0])) or ("of this very host" if is_own(str(where[0])) else ""):
+                raise Trouble(f"{host} is at {where[0]}, which is not a public address ({why}): nothing is sent")
+
+
+def is_local(error: Exception) -> bool:
+    """Return whether an attempt failed for a reason on our side (`Answer.local`)."""
+    cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
+    return isinstance(error, LocalTrouble) or (isinstance(cause, OSError) and cause.errno in OURS)
 
 
 def in_words(error: Exception) -> str:
@@ -99,12 +118,7 @@ def in_words(error: Exception) -> str:
     if isinstance(error, Trouble):
         return str(error)
     if isinstance(error, trio.BrokenResourceError):
-        return f"the connection broke: {_reason(cause) if isinstance(cause, OSError) else 'the receiver ended it'}"
+        return f"the connection broke: {reason(cause) if isinstance(cause, OSError) else 'the receiver ended it'}"
     if isinstance(error, h11.RemoteProtocolError):
         return f"its answer is not HTTP: {error}"
     return f"{type(error).__name__}: {error}"
-
-
-def _reason(error: OSError) -> str:
-    """Return the system's words for an error; trio's carry its own around them."""
-    return os.strerror(error.errno) if error.errno else str(error)

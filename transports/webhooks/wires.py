@@ -6,9 +6,9 @@ from collections import OrderedDict
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-import h11
 import trio
 
+from .pipes import Pipe
 from .targets import Origin
 
 IDLE_SECONDS: Final = 30.0
@@ -39,31 +39,20 @@ def route_of(origin: Origin, identity: bytes, authorities: bytes) -> Route:
 
 
 class Wire:
-    """One connection to a receiver, and the state of HTTP on it."""
+    """One connection to a receiver, between exchanges."""
 
-    def __init__(self, route: Route, raw: trio.SocketStream, stream: trio.abc.Stream, head_limit: int) -> None:
+    def __init__(self, route: Route, raw: trio.SocketStream, stream: trio.abc.Stream) -> None:
         self.route = route
-        self.stream = stream
-        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=head_limit)
+        self.pipe = stream if isinstance(stream, Pipe) else Pipe(raw)
         self.idle_since = 0.0
-        self._raw = raw
-
-    def next_cycle(self) -> bool:
-        """Make ready for one more request; false if the connection can bear none."""
-        if self.http.our_state is not h11.DONE or self.http.their_state is not h11.DONE:
-            return False
-        if self.http.trailing_data[0]:
-            return False  # more than it was asked for: whatever that is, it is not our next answer
-        self.http.start_next_cycle()
-        return True
 
     def is_stale(self) -> bool:
         """Return whether the receiver has closed it, or said something unasked, while it was idle."""
-        return self._raw.socket.is_readable()
+        return self.pipe.disturbed()
 
     def close(self) -> None:
         """Close it at once, without waiting for the receiver."""
-        self._raw.socket.close()
+        self.pipe.close()
 
 
 class Wires:
