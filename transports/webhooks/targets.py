@@ -84,7 +84,7 @@ def check_url(url: str, *, allow_http: bool, allow_private_networks: bool, ports
 
 @lru_cache(maxsize=1024)
 def target_of(
-    url: str, *, allow_http: bool, allow_private_networks: bool = True, ports: frozenset[int] | None = None
+    url: str, *, allow_http: bool, allow_private_networks: bool, ports: frozenset[int] | None = None
 ) -> Target:
     """Return where a webhook's URL points, if it may be sent to (`check_url`).
 
@@ -139,14 +139,19 @@ def _read(url: str) -> Target:
     path = (parts[3] or "/") + (parts[4] or "")
     if not path.isascii():
         raise ValueError("its path holds characters that must be percent-encoded")
-    host, port = _host_and_port(parts[2])
+    host, port = host_and_port(parts[2])
     usual = _USUAL[scheme]
     bracketed = f"[{host}]" if ":" in host else host
     authority = bracketed if port in (None, usual) else f"{bracketed}:{port}"
     return Target((scheme, host, port or usual), authority, path)
 
 
-def _host_and_port(authority: str) -> tuple[str, int | None]:
+def host_and_port(authority: str) -> tuple[str, int | None]:
+    """Return the host and the port that stand in a URL; none where the port is left out.
+
+    Raises:
+        ValueError: they cannot be read, or could be read in two ways.
+    """
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None or not (parts[1] or parts[2]):
         raise ValueError("its host or its port cannot be read; it must be https://HOST/PATH or https://HOST:PORT/PATH")

@@ -134,7 +134,7 @@ def test_plain_http_takes_the_permission() -> None:
     with pytest.raises(ValueError, match="allow_http"):
         check("http://example.com/")
     check("http://example.com/", http=True)
-    assert target_of("http://example.com/", allow_http=True).origin == ("http", "example.com", 80)
+    assert target_of("http://example.com/", allow_http=True, allow_private_networks=False).origin == ("http", "example.com", 80)
 
 
 @pytest.mark.parametrize(
