@@ -40,9 +40,11 @@ class Names:
     """Looks up names, each once at a time."""
 
     def __init__(self) -> None:
-        self._under_way: dict[str, _Lookup] = {}
+        self.under_way: dict[str, _Lookup] = {}
+        """Also those for which nobody waits any more."""
+        self.slow: OrderedDict[str, None] = OrderedDict()
+        """Names whose last lookup was slow."""
         self._known: OrderedDict[str, tuple[float, Sequence[Address]]] = OrderedDict()
-        self._slow: OrderedDict[str, None] = OrderedDict()
         self._queues = {False: _Queue(THREADS), True: _Queue(THREADS_FOR_SLOW)}
         self._answered: OrderedDict[str, float] = OrderedDict()
         """The two names that had an answer last, and when: one is another than that of whoever asks."""
@@ -63,7 +65,7 @@ class Names:
             return [_v6(host, port) if ":" in host else (socket.AF_INET, (host, port))]
         kept = self._known.get(host)
         if kept is None or kept[0] + KEPT_SECONDS <= trio.current_time():
-            lookup = self._under_way.get(host) or self._begin(host)
+            lookup = self.under_way.get(host) or self._begin(host)
             with trio.move_on_after(timeout):
                 await lookup.done.wait()
             if not lookup.done.is_set():
@@ -74,10 +76,10 @@ class Names:
         return [(family, (address[0], port, *address[2:])) for family, address in kept[1]]
 
     def _begin(self, host: str) -> _Lookup:
-        queue = self._queues[host in self._slow]
+        queue = self._queues[host in self.slow]
         if len(queue.waiting) >= _MOST:
             raise LocalTrouble(f"the name {host} is not looked up: too many others wait for name servers")
-        lookup = self._under_way[host] = _Lookup(host)
+        lookup = self.under_way[host] = _Lookup(host)
         queue.waiting.append(lookup)
         self._start(queue)
         return lookup
@@ -102,16 +104,16 @@ class Names:
     def _end(self, queue: _Queue, lookup: _Lookup, answer: Sequence[Address] | Exception) -> None:
         now, host = trio.current_time(), lookup.host
         queue.running -= 1
-        del self._under_way[host]
+        del self.under_way[host]
         if isinstance(answer, Exception):
             lookup.error = answer
         else:
             lookup.found = _in_turns(answer)
             _remember(self._known, host, (now, lookup.found), _MOST)
             _remember(self._answered, host, now, 2)
-        self._slow.pop(host, None)
+        self.slow.pop(host, None)
         if now - lookup.begun >= SLOW:
-            _remember(self._slow, host, None, _MOST)
+            _remember(self.slow, host, None, _MOST)
         lookup.done.set()
         self._start(queue)
 
