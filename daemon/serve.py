@@ -28,6 +28,7 @@ from ..transports.webhooks.sender import WebhookSender
 from . import systemd
 from .app import create_app
 from .configuration.config import Config
+from .configuration.webhooks import WebhooksSection
 from .doors import open_doors
 from .files import allow_files
 from .http.asgi import HttpServer, serve_http
@@ -38,8 +39,8 @@ from .registry.checking import PATIENCE
 from .registry.profiles import Rules
 from .registry.registrar import Registrar
 from .registry.revocation import drop_the_revoked
-from .registry.standing import bring_into_line, read_standing
-from .registry.webhook_requests import UrlPolicy
+from .registry.standing import bring_into_line, policy_of, read_standing
+from .retire import retire_secrets
 from .secrets_key import find_key_source
 from .settle import settle_stations
 from .tls import StationTls
@@ -85,9 +86,7 @@ class Daemon:
         """
         self._config = config
         self._options = options
-        self._policy = UrlPolicy(
-            allow_http=config.webhooks.allow_http, allow_private_networks=config.webhooks.allow_private_networks
-        )
+        self._policy = policy_of(config.webhooks)
         self._tokens = Tokens(config.http.token_file if config.http.token_file.exists() else None)
         check_exposure(config.http.listen, self._tokens)
         stations = config.stations
@@ -137,14 +136,9 @@ class Daemon:
 
     async def _serve_log(self, front: Front, server: HttpServer) -> None:
         config, options = self._config, self._options
-        sender = WebhookSender(
-            timeout=config.webhooks.timeout,
-            allow_http=config.webhooks.allow_http,
-            allow_private_networks=config.webhooks.allow_private_networks,
-        )
         async with open_engine(
             log_path(config.log.url),
-            transports=[*self._doors, sender],
+            transports=[*self._doors, _sender(config.webhooks)],
             projections=[presence, registry, webhooks, outbox, settling, conflicts, refusals, deliveries],
             gateway=config.gateway.name,
             settings=config.engine_settings(),
@@ -172,6 +166,7 @@ class Daemon:
             self._announce(engine, server)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(settle_stations, engine)
+                nursery.start_soon(retire_secrets, engine, registrar)
                 nursery.start_soon(tell_of_troubles, engine)
                 nursery.start_soon(tell_of_conflicts, engine)
                 watch = partial(drop_the_revoked, open=options.open, rules=self._rules, enrolment=registrar)
@@ -258,6 +253,20 @@ async def _serve_apart(
         raise  # before it listened: nobody is here yet
     except Exception:
         _log.exception("the API ended by a fault of ours; stations are not touched, restart when it suits")
+
+
+def _sender(webhooks: WebhooksSection) -> WebhookSender:
+    return WebhookSender(
+        timeout=webhooks.timeout,
+        connect_timeout=webhooks.connect_timeout,
+        tls_timeout=webhooks.tls_timeout,
+        write_timeout=webhooks.write_timeout,
+        answer_timeout=webhooks.answer_timeout,
+        allow_http=webhooks.allow_http,
+        allow_private_networks=webhooks.allow_private_networks,
+        ports=None if webhooks.ports is None else frozenset(webhooks.ports),
+        proxy=webhooks.proxy,
+    )
 
 
 def _tls(config: Config) -> StationTls | None:

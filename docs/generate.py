@@ -147,7 +147,7 @@ def _written(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f'"{units.write_duration(value)}"'
-    return str(value) if isinstance(value, int) else f'"{value}"'
+    return str(value) if isinstance(value, int | dict) else f'"{value}"'
 
 
 def commands_page() -> str:

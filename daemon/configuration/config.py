@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -18,24 +17,9 @@ from attrs import Factory, field, frozen
 from ...engine.errors import WrongSetting
 from ...engine.settings import SHORTEST_WATCH, EngineSettings, Liveness, Retry
 from ...transports.handshake.proxy import networks
+from .declaring import at_least, nonempty, setting, zero_or_at_least
 from .units import Address, Duration
-
-Check = Callable[[Any], str | None]
-"""Returns what would be right where a value is not."""
-
-
-def setting(default: Any, *, unit: str, reason: str, check: Check | None = None) -> Any:
-    """Declare a key: its default, its unit, and the reason for that default."""
-    metadata = {"unit": unit, "reason": reason, "check": check}
-    return field(default=default, metadata=metadata)
-
-
-def at_least(least: float) -> Check:
-    return lambda value: None if value >= least else f"at least {least:g}"
-
-
-def _zero_or_at_least(least: float) -> Check:
-    return lambda value: None if value == 0 or value >= least else f"0, or at least {least:g}"
+from .webhooks import WebhookSection, WebhooksSection
 
 
 def _path_prefix(value: str) -> str | None:
@@ -59,10 +43,6 @@ def _origins(value: tuple[str, ...]) -> str | None:
     return None if right else 'origins of web pages, without a path, e.g. ["https://pages.example.com"]'
 
 
-def _nonempty(value: object) -> str | None:
-    return None if value else "something that is not empty"
-
-
 @frozen(kw_only=True)
 class LogSection:
     """Where the events are kept."""
@@ -71,7 +51,13 @@ class LogSection:
         "stationkeeper.db",
         unit="path or sqlite:///path",
         reason="a file in the working folder: nothing to install, and one thing to back up",
-        check=_nonempty,
+        check=nonempty,
+    )
+    secrets_key_file: Path | None = setting(
+        None,
+        unit="path",
+        reason="absent: LOG.key, made at the first start; elsewhere, whoever copies the log's folder cannot open them; "
+        "one file a log",
     )
 
 
@@ -176,7 +162,7 @@ class LivenessSection:
         Duration(Liveness().ping_interval),
         unit="duration",
         reason="of silence until a ping; under the 30 s at which the first NATs forget; 0 never pings",
-        check=_zero_or_at_least(SHORTEST_WATCH),
+        check=zero_or_at_least(SHORTEST_WATCH),
     )
     ping_timeout: Duration = setting(
         Duration(Liveness().ping_timeout),
@@ -204,46 +190,6 @@ class LivenessSection:
 
 
 @frozen(kw_only=True)
-class WebhooksSection:
-    """How webhooks are sent."""
-
-    timeout: Duration = setting(
-        Duration(15.0), unit="duration", reason="for one attempt; Standard Webhooks asks for 15 s to 30 s",
-        check=at_least(0.1),
-    )  # fmt: skip
-    retry: tuple[Duration, ...] = setting(
-        tuple(Duration(delay) for delay in Retry().delays),
-        unit="list of durations",
-        reason="after each failed attempt: 75 hours in all, so that a weekend's outage is bridged",
-    )
-    concurrency: int = setting(
-        EngineSettings().concurrency, unit="attempts", reason="in flight at once, over all webhooks", check=at_least(1)
-    )
-    allow_private_networks: bool = setting(
-        False, unit="true or false", reason="a webhook's URL must not reach what only this machine can reach"
-    )
-    allow_http: bool = setting(
-        False, unit="true or false", reason="without TLS everybody on the way reads and answers"
-    )  # fmt: skip
-
-
-@frozen(kw_only=True)
-class WebhookSection:
-    """A `[[webhook]]`: a subscription that stands in the file. Its name identifies it from start to start."""
-
-    name: str = field(metadata={"unit": "text", "reason": "identifies it over restarts", "check": _nonempty})
-    url: str = field(metadata={"unit": "URL", "reason": "where messages are posted", "check": _nonempty})
-    secret_file: Path = field(
-        metadata={"unit": "path", "reason": "holds whsec_...; made with a new secret if it is not there", "check": None}
-    )
-    events: tuple[str, ...] = setting(
-        ("chargestation.online", "chargestation.offline"), unit="list of types", reason="the two that flip the flag"
-    )
-    stations: tuple[str, ...] = setting(("*",), unit="list of patterns", reason="all stations")
-    initial: Literal["none", "state"] = setting("none", unit="none or state", reason="no message about the past")
-
-
-@frozen(kw_only=True)
 class HttpSection:
     """The API and the dashboard."""
 
@@ -267,7 +213,7 @@ class GatewaySection:
 
     name: str = field(
         default=Factory(_host),
-        metadata={"unit": "text", "reason": "the machine's name; keep it over restarts", "check": _nonempty},
+        metadata={"unit": "text", "reason": "the machine's name; keep it over restarts", "check": nonempty},
     )
     shutdown_timeout: Duration = setting(
         Duration(EngineSettings().shutdown_timeout),
@@ -305,8 +251,14 @@ class Config:
             reconnect_grace=self.liveness.reconnect_grace,
             settling=self.liveness.settling,
             max_connections=self.stations.max_connections,
-            retry=Retry(delays=cast("tuple[float, ...]", self.webhooks.retry)),
+            retry=Retry(
+                delays=cast("tuple[float, ...]", self.webhooks.retry), retry_after_cap=self.webhooks.retry_after_cap
+            ),
             concurrency=self.webhooks.concurrency,
+            webhook_concurrency=self.webhooks.webhook_concurrency,
+            host_concurrency=self.webhooks.host_concurrency,
+            webhook_rate=self.webhooks.rate,
+            witness=self.webhooks.checkpoint,
             shutdown_timeout=self.gateway.shutdown_timeout,
             drain=self.gateway.drain,
         )

@@ -10,9 +10,10 @@ from typing import Any, Final, cast
 
 import attrs
 
-from .config import SECTIONS, WebhookSection
+from .config import SECTIONS
 from .sources import Effective
 from .units import Address, Duration, write_duration
+from .webhooks import WebhookSection
 
 _COMMENT_WIDTH: Final = 96
 
@@ -25,10 +26,16 @@ def as_toml(effective: Effective) -> str:
         for row in _rows(effective, name):
             lines += [f"# {line}" for line in wrap(_comment(row), _COMMENT_WIDTH)]
             value = row["toml"]
-            lines += [f"# {row['key']} =" if value is None else f"{row['key']} = {value}", ""]
+            if row["value"] is None:
+                lines += [f"# {row['key']} =", ""]
+            elif row["hidden"]:
+                lines += ["# (what is secret in it is not shown: put it in again)", f"# {row['key']} = {value}", ""]
+            else:
+                lines += [f"{row['key']} = {value}", ""]
     for webhook in effective.config.webhook:
         lines += [f"# {_summary(WebhookSection)}", "[[webhook]]"]
-        lines += [f"{key.name} = {_toml(getattr(webhook, key.name))}" for key in attrs.fields(WebhookSection)]
+        said = [(key, getattr(webhook, key.name)) for key in attrs.fields(WebhookSection)]
+        lines += [f"{key.name} = {_toml(value, key)}" for key, value in said if value is not None]
         lines.append("")
     return "\n".join(lines)
 
@@ -36,12 +43,12 @@ def as_toml(effective: Effective) -> str:
 def as_json(effective: Effective) -> str:
     """Return the settings for programs: one object a key."""
     rows = [
-        {key: value for key, value in row.items() if key != "toml"}
+        {key: value for key, value in row.items() if key not in ("toml", "hidden")}
         for name in SECTIONS
         for row in _rows(effective, name)
     ]
     webhooks = [
-        {key.name: _plain(getattr(webhook, key.name)) for key in attrs.fields(WebhookSection)}
+        {key.name: _plain(getattr(webhook, key.name), key) for key in attrs.fields(WebhookSection)}
         for webhook in effective.config.webhook
     ]
     return json.dumps({"settings": rows, "webhook": webhooks}, indent=2)
@@ -54,13 +61,15 @@ def _summary(cls: type[Any]) -> str:
 def _rows(effective: Effective, section: str) -> Iterator[dict[str, Any]]:
     values = getattr(effective.config, section)
     for key in attrs.fields(SECTIONS[section]):
-        value, default = getattr(values, key.name), _default(key)
+        value, default, show = getattr(values, key.name), _default(key), key.metadata.get("show")
+        shown = show(value) if show and value is not None else value
         yield {
             "section": section,
             "key": key.name,
-            "value": _plain(value),
-            "toml": None if value is None else _toml(value),
-            "default": _plain(default),
+            "value": _plain(shown, key),
+            "toml": _toml(shown, key),
+            "hidden": shown != value,
+            "default": _plain(default, key),
             "unit": key.metadata["unit"],
             "source": effective.sources.get((section, key.name), "default"),
             "reason": key.metadata["reason"],
@@ -76,17 +85,23 @@ def _comment(row: dict[str, Any]) -> str:
     return f"{row['reason']} (unit: {row['unit']}; default: {default}; from: {row['source']})"
 
 
-def _plain(value: object) -> object:
-    """Return a value as it is written in a file. A duration is the only float among the settings."""
+def _plain(value: object, key: Any) -> object:
+    """Return a key's value as it is written in a file: of the floats, durations with their unit."""
     if isinstance(value, float):
-        return write_duration(Duration(value))
+        return write_duration(Duration(value)) if "duration" in key.metadata["unit"] else value
     if isinstance(value, tuple):
-        return [_plain(item) for item in cast("tuple[object, ...]", value)]
+        return [_plain(item, key) for item in cast("tuple[object, ...]", value)]
+    if isinstance(value, dict):
+        return {name: _plain(item, key) for name, item in cast("dict[str, object]", value).items()}
     if isinstance(value, Address | Path):
         return str(value)
     return value
 
 
-def _toml(value: object) -> str:
+def _toml(value: object, key: Any) -> str:
     # A string of JSON is one of TOML, and so are its numbers, booleans and lists of them.
-    return json.dumps(_plain(value), ensure_ascii=False)
+    plain = _plain(value, key)
+    if isinstance(plain, dict):
+        items = cast("dict[str, object]", plain).items()
+        return "{" + ", ".join(f"{json.dumps(name)} = {json.dumps(item)}" for name, item in items) + "}"
+    return json.dumps(plain, ensure_ascii=False)

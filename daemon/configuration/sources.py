@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from types import NoneType
@@ -20,13 +21,16 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
 from ...engine.errors import WrongSetting
-from .config import LATER, SECTIONS, Config, GatewaySection, StationsSection, WebhookSection
-from .units import Address, Duration, parse_address, parse_duration, write_duration
+from .config import LATER, SECTIONS, Config, GatewaySection, StationsSection
+from .units import Address, Duration, Rate, parse_address, parse_duration, write_duration
+from .webhooks import WebhookSection
 
 DEFAULT_FILE: Final = Path("stationkeeper.toml")
 PREFIX: Final = "STATIONKEEPER_"
 
-_NOT_SETTINGS: Final = frozenset({"STATIONKEEPER_URL", "STATIONKEEPER_TOKEN", "STATIONKEEPER_CONFIG"})
+_NOT_SETTINGS: Final = frozenset(
+    {"STATIONKEEPER_URL", "STATIONKEEPER_TOKEN", "STATIONKEEPER_CONFIG", "STATIONKEEPER_SECRETS_KEY"}
+)
 """What the command line reads by itself."""
 _INJECTED: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)")
 """What Kubernetes puts into every pod beside a Service named `stationkeeper`: not ours, and no mistake of anyone's."""
@@ -123,12 +127,16 @@ def _webhooks(tables: object, source: str) -> tuple[WebhookSection, ...]:
 def _webhook(table: dict[str, object], source: str) -> WebhookSection:
     for key in table:
         _refuse_unknown("webhook", key, WebhookSection, source)
-    for key in ("name", "url", "secret_file"):
+    for key in ("name", "url"):
         if key not in table:
             raise WrongSetting(f"[[webhook]] {table.get('name', '')!r} (in {source}) lacks {key}")
-    return WebhookSection(
+    webhook = WebhookSection(
         **{key: _value("webhook", key, WebhookSection, Given(value, source)) for key, value in table.items()}
     )
+    if (webhook.secret_file is None) == ("v1" in webhook.signatures):
+        wrong = "lacks secret_file" if webhook.secret_file is None else "has a secret_file, which v1 alone signs with"
+        raise WrongSetting(f"[[webhook]] {webhook.name!r} (in {source}) {wrong}; signatures are {webhook.signatures}")
+    return webhook
 
 
 def _refuse_unknown(section: str, key: str, cls: type[Any], source: str) -> None:
@@ -182,14 +190,15 @@ def _type(cls: type[Any], key: str) -> Any:
 
 
 def _value(section: str, key: str, cls: type[Any], given: Given) -> Any:
-    place = (
-        f"{'[[webhook]]' if section == 'webhook' else f'[{section}]'} {key} = {_shown(given.value)} (in {given.source})"
-    )
+    metadata = attrs.fields_dict(cls)[key].metadata
+    show = metadata.get("show") if isinstance(given.value, str) else None
+    said = _shown(show(given.value) if show else given.value)
+    place = f"{'[[webhook]]' if section == 'webhook' else f'[{section}]'} {key} = {said} (in {given.source})"
     try:
         value = _converter.structure(given.value, _type(cls, key))
     except (ValueError, TypeError, BaseValidationError) as error:
         raise WrongSetting(f"{place}: wanted is {_first_reason(error)}") from None
-    check = attrs.fields_dict(cls)[key].metadata["check"]
+    check = metadata["check"]
     right = check(value) if check else None
     if right is not None:
         raise WrongSetting(f"{place}: wanted is {right}")
@@ -248,8 +257,33 @@ def _tuple(value: object, wanted: Any) -> tuple[object, ...]:
     return tuple(_converter.structure(item, get_args(wanted)[0]) for item in cast("list[object]", value))
 
 
+def _table(value: object, wanted: Any) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError('a table, e.g. { Authorization = "receiver.token" }')
+    items = cast("dict[str, object]", value).items()
+    return {key: _converter.structure(item, get_args(wanted)[1]) for key, item in items}
+
+
+def _optional_number(value: object, wanted: Any) -> object:
+    if value is None or value == "":
+        return None
+    if get_args(wanted)[0] is int:
+        return _converter.structure(value, int)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError("a number")
+    return float(value)
+
+
+def _optional_list(value: object, wanted: Any) -> object:
+    return None if value is None or value == "" else _tuple(value, get_args(wanted)[0])
+
+
 def _origin(wanted: Any) -> object:
     return get_origin(wanted)
+
+
+def _takes(arguments: tuple[object, ...], wanted: Any) -> bool:
+    return get_args(wanted) == arguments
 
 
 def _make_converter() -> Converter:
@@ -263,6 +297,11 @@ def _make_converter() -> Converter:
     converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (Path, NoneType), _optional_path)
     converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (str, NoneType), _optional_text)
     converter.register_structure_hook_func(lambda wanted: get_args(wanted) == (Address, NoneType), _optional_address)
+    for number in (int, Rate):
+        optional = (number, NoneType)
+        converter.register_structure_hook_func(partial(_takes, optional), _optional_number)
+    converter.register_structure_hook_func(partial(_takes, (tuple[int, ...], NoneType)), _optional_list)
+    converter.register_structure_hook_func(lambda wanted: _origin(wanted) is dict, _table)
     converter.register_structure_hook_func(lambda wanted: _origin(wanted) is Literal, _one_of)
     converter.register_structure_hook_func(lambda wanted: _origin(wanted) is tuple, _tuple)
     return converter

@@ -9,6 +9,8 @@ from attrs import frozen
 
 Duration = NewType("Duration", float)
 """Seconds."""
+Rate = NewType("Rate", float)
+"""Times a second."""
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")

@@ -15,16 +15,25 @@ from attrs import evolve
 
 from ...engine.errors import WrongSetting
 from ...projections import webhooks
-from ..configuration.config import WebhookSection
+from ..configuration.webhooks import WebhookSection, WebhooksSection
 from .books import Book
 from .errors import Invalid
 from .registrar import Registrar
 from .requests import KEEP
 from .signing import draw_secret, read_secret, write_secret
-from .webhook_requests import NewWebhook, UrlPolicy, WebhookChanges
+from .webhook_requests import NewWebhook, UrlPolicy
 
 ID_PREFIX: Final = "conf_"
 ACTOR: Final = "config"
+
+
+def policy_of(webhooks: WebhooksSection) -> UrlPolicy:
+    """Return which URLs webhooks may have, as the configuration says."""
+    return UrlPolicy(
+        allow_http=webhooks.allow_http,
+        allow_private_networks=webhooks.allow_private_networks,
+        ports=None if webhooks.ports is None else frozenset(webhooks.ports),
+    )
 
 
 def read_standing(sections: Iterable[WebhookSection], policy: UrlPolicy) -> list[NewWebhook]:
@@ -36,18 +45,47 @@ def read_standing(sections: Iterable[WebhookSection], policy: UrlPolicy) -> list
     standing: list[NewWebhook] = []
     for section in sections:
         try:
-            webhook = NewWebhook(
-                url=section.url,
-                events=section.events,
-                stations=section.stations,
-                initial=section.initial,
-                name=section.name,
-            )
+            webhook = _read(section)
             webhook.check(policy)
         except Invalid as error:
             raise WrongSetting(f"[[webhook]] {section.name!r}: {error}") from error
-        standing.append(evolve(webhook, secret=_secret(section.name, section.secret_file)))
+        if section.secret_file is not None:
+            webhook = evolve(webhook, secret=_secret(section.name, section.secret_file))
+        standing.append(webhook)
     return standing
+
+
+def _read(section: WebhookSection) -> NewWebhook:
+    """Return the webhook of a section, but for its secret; what stands in files of its own is read."""
+    certificate, authorities = section.client_certificate, section.authorities
+    name = section.name
+    return NewWebhook(
+        url=section.url,
+        events=section.events,
+        stations=section.stations,
+        sites=section.sites,
+        initial=section.initial,
+        name=name,
+        mode=section.mode,
+        format=section.format,
+        signatures=section.signatures,
+        headers={
+            header: _content(name, f"header_files.{header}", file) for header, file in section.header_files.items()
+        },
+        client_certificate=None if certificate is None else _content(name, "client_certificate", certificate),
+        authorities=None if authorities is None else _content(name, "authorities", authorities),
+        rate=section.rate,
+        concurrency=section.concurrency,
+    )
+
+
+def _content(name: str, key: str, file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise WrongSetting(f"[[webhook]] {name!r}: {key} = {str(file)!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise WrongSetting(f"[[webhook]] {name!r}: {key} = {str(file)!r} is no text in UTF-8") from None
 
 
 async def bring_into_line(book: Book, registrar: Registrar, standing: Sequence[NewWebhook]) -> int:
@@ -74,13 +112,17 @@ async def bring_into_line(book: Book, registrar: Registrar, standing: Sequence[N
 
 async def _change(registrar: Registrar, id: str, webhook: NewWebhook) -> None:
     record = registrar.webhook_record(id)
-    changes = WebhookChanges(
-        url=KEEP if webhook.url == record.url else webhook.url,
+    said = {name.lower() for name in webhook.headers}
+    gone = dict.fromkeys(name for name, _ in record.headers if name.lower() not in said)
+    changes = evolve(
+        webhook.as_changes(),
+        # In another order they are the same.
         events=KEEP if set(webhook.events) == set(record.events) else webhook.events,
         stations=KEEP if set(webhook.stations) == set(record.stations) else webhook.stations,
+        sites=KEEP if set(webhook.sites) == set(record.sites) else webhook.sites,
+        headers={**gone, **webhook.headers},
     )
-    if changes != WebhookChanges():
-        await registrar.update_webhook(id, changes, actor=ACTOR)
+    await registrar.update_webhook(id, changes, actor=ACTOR)
     if webhook.secret is not None and not registrar.has_secret(id, webhook.secret):
         await registrar.rotate_secret(id, actor=ACTOR, secret=webhook.secret)
 

@@ -6,13 +6,11 @@ Each request checks itself, as those about stations do (`requests`). A field of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
-from typing import Final
-from urllib.parse import urlsplit
 
 from attrs import fields, frozen
 
 from ...engine.events import Format, Mode
+from ...transports.webhooks.targets import check_url
 from .errors import Invalid
 from .requests import KEEP, Keep, check_texts
 from .webhook_options import (
@@ -29,8 +27,6 @@ from .webhook_options import (
     check_signatures,
     check_word,
 )
-
-_LONGEST_URL: Final = 2_048
 
 
 @frozen(kw_only=True)
@@ -135,26 +131,17 @@ class UrlPolicy:
 
     allow_http: bool = False
     allow_private_networks: bool = False
+    ports: frozenset[int] | None = None
+    """Which ones alone; None: the usual ones."""
 
     def check(self, url: str) -> None:
         """Raise `Invalid` if a webhook may not have this URL."""
         try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
+            check_url(
+                url,
+                allow_http=self.allow_http,
+                allow_private_networks=self.allow_private_networks,
+                ports=self.ports,
+            )
         except ValueError as error:
-            raise Invalid("url", f"{url!r} is no URL: {error}") from None
-        if not host or not url.isascii() or not url.isprintable() or " " in url or len(url) > _LONGEST_URL:
-            raise Invalid("url", f"{url!r} is no URL to post to, e.g. https://example.com/hook")
-        if parts.scheme != "https" and not (parts.scheme == "http" and self.allow_http):
-            raise Invalid("url", f"{url!r} is not https; plain http takes [webhooks] allow_http = true")
-        if parts.username is not None or parts.fragment:
-            raise Invalid("url", "leave out the user and the fragment; the signature proves who sent a message")
-        if not self.allow_private_networks and _is_private(host):
-            raise Invalid("url", f"{host} is not public; it takes [webhooks] allow_private_networks = true")
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+            raise Invalid("url", str(error)) from None

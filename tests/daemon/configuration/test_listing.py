@@ -8,9 +8,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from stationkeeper.daemon.configuration.config import SECTIONS, WebhookSection
+from stationkeeper.daemon.configuration.config import SECTIONS
 from stationkeeper.daemon.configuration.listing import as_json, as_toml
 from stationkeeper.daemon.configuration.sources import load
+from stationkeeper.daemon.configuration.webhooks import WebhookSection
 
 FILE = """
 [stations]

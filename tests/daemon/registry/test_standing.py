@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from stationkeeper.daemon.configuration.config import WebhookSection
+from stationkeeper.daemon.configuration.webhooks import WebhookSection
 from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.standing import ID_PREFIX, bring_into_line, read_standing
 from stationkeeper.daemon.registry.webhook_requests import NewWebhook, UrlPolicy
