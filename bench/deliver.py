@@ -1,51 +1,72 @@
-"""How fast owed webhooks are delivered, end to end: from the fold, signed, over HTTP on loopback, into the log.
+"""How fast owed webhooks are delivered, end to end: from the fold, signed, over HTTP and HTTPS, into the log.
 
-A prepared log owes one message in each of many lanes, as after an outage. A whole engine drains it, every outcome
-durable with `synchronous=FULL`; beside it, in the same run, the standard library's `http.client` posts the same bodies
-to the same receiver in a plain loop, and records nothing. Rounds of the two alternate.
+A prepared log owes one message in each of 10 000 lanes, as after an outage. A whole engine drains it, every outcome
+durable with `synchronous=FULL`, on one core; the receiver has the other one. Beside it, in the same rounds, `httpx`
+and `aiohttp` post signed bodies of the same kind to the same receivers, as many at a time as the engine has in
+flight, and record nothing (`peers/posting.py`).
 """
 
 from __future__ import annotations
 
-import http.client
+import json
+import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import trio
-from machine import spread
-from result import Result, report
+import trustme
+from machine import keep_to_core
+from result import Result, ratio, report
 
 from stationkeeper.engine import EngineSettings, open_engine
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.events import ConnectionOpened, WebhookAdded
 from stationkeeper.projections import outbox, presence
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhooks.standard_webhooks import signed_headers
 
+PART = "deliver"
+HERE = Path(__file__).parent
+QUICK = "--quick" in sys.argv
 WEBHOOKS = 4
-STATIONS = 1_250
+STATIONS = 2_500
 MESSAGES = WEBHOOKS * STATIONS
-ROUNDS = 5
+POSTED = 2_000
+"""Messages that the libraries post in a round."""
+ROUNDS = 1 if QUICK else 5
 SECRET = b"0123456789abcdef01234567"
+SETTINGS = EngineSettings()
+SENDER_CORE, RECEIVER_CORE = 0, 1
+LIBRARIES = ("aiohttp", "httpx")
+
+Spent = tuple[float, float]
+"""Seconds on the wall, and of CPU."""
 
 
 @contextmanager
-def receiver() -> Iterator[int]:
-    """Run a receiver in a process of its own and yield its port."""
-    script = str(Path(__file__).with_name("receiver.py"))
-    with subprocess.Popen(
-        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+def receiver(certificate: Path | None = None) -> Iterator[str]:
+    """Run a receiver in a process of its own, with TLS if there is a certificate, and yield its URL."""
+    command = [sys.executable, str(HERE / "receiver.py"), *([str(certificate)] if certificate else [])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        keep_to_core(RECEIVER_CORE, process.pid)
         assert process.stdin is not None
         assert process.stdout is not None
-        yield int(process.stdout.readline())
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{int(process.stdout.readline())}/"
         process.stdin.close()
+
+
+def certificates(folder: Path) -> tuple[Path, Path]:
+    """Return files with an authority's certificate, and with a receiver's that hangs from it, and its key."""
+    authority = trustme.CA()
+    root, leaf = folder / "authority.pem", folder / "receiver.pem"
+    authority.cert_pem.write_to_path(str(root))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(leaf))
+    return root, leaf
 
 
 async def prepare(path: Path, url: str) -> list[bytes]:
@@ -72,75 +93,83 @@ async def prepare(path: Path, url: str) -> list[bytes]:
         return [owed.body(message) for message in owed.pending()]
 
 
-async def drain(path: Path) -> tuple[float, float]:
-    """Deliver all that a log owes; return the seconds that took, on the wall and of our CPU."""
-    sender = WebhookSender(allow_http=True, allow_private_networks=True)
+async def drain(path: Path, authority: Path) -> Spent:
+    """Deliver all that a log owes; return what that took."""
+    tls = ssl.create_default_context(cafile=str(authority))
+    sender = WebhookSender(allow_http=True, allow_private_networks=True, tls=tls)
     began, cpu = time.perf_counter(), time.process_time()
-    settings = EngineSettings()
-    async with open_engine(path, transports=[sender], projections=[presence, outbox], settings=settings) as engine:
+    async with open_engine(path, transports=[sender], projections=[presence, outbox], settings=SETTINGS) as engine:
         began, cpu = time.perf_counter(), time.process_time()
-        while next(iter(engine.state(outbox).pending()), None) is not None:
-            await engine.beyond(engine.position)
-        took = time.perf_counter() - began, time.process_time() - cpu
         assert engine.deliveries is not None
-        assert engine.deliveries.tally["succeeded"] == MESSAGES
-    return took
+        while engine.deliveries.tally["succeeded"] < MESSAGES or any(engine.state(outbox).pending()):
+            await engine.beyond(engine.position)
+        return time.perf_counter() - began, time.process_time() - cpu
 
 
-def post(port: int, bodies: list[bytes]) -> tuple[float, float]:
-    """Post the bodies one by one on one connection; return the seconds that took, on the wall and of our CPU."""
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    began, cpu = time.perf_counter(), time.process_time()
-    for number, body in enumerate(bodies):
-        headers = dict(signed_headers([SECRET], f"msg_{number}", int(time.time()), body))
-        connection.request("POST", "/", body, headers | {"content-type": "application/json"})
-        connection.getresponse().read()
-    took = time.perf_counter() - began, time.process_time() - cpu
-    connection.close()
-    return took
+def ours(folder: Path, url: str, authority: Path) -> Spent:
+    """Return what a message costs us, end to end."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as home:
+        path = Path(home) / "deliver.db"
+        bodies = trio.run(prepare, path, url)
+        assert len(bodies) == MESSAGES
+        (folder / "bodies.json").write_text(json.dumps([body.decode() for body in bodies[:POSTED]]))
+        wall, cpu = trio.run(drain, path, authority)
+    return wall / MESSAGES, cpu / MESSAGES
+
+
+def posted(library: str, folder: Path, url: str, authority: Path) -> Spent:
+    """Return what a message costs a loop over a library."""
+    words = [str(HERE / "peers/posting.py"), library, url, str(authority), str(folder / "bodies.json")]
+    in_flight = min(SETTINGS.concurrency, SETTINGS.host_concurrency, WEBHOOKS * SETTINGS.webhook_concurrency)
+    process = subprocess.Popen([sys.executable, *words, str(in_flight)], stdout=subprocess.PIPE, text=True)
+    keep_to_core(SENDER_CORE, process.pid)
+    wall, cpu = json.loads(process.communicate()[0])
+    return wall / POSTED, cpu / POSTED
+
+
+def measured() -> dict[tuple[str, str], list[Spent]]:
+    """Return what a message cost in each round, by who sent it and over what."""
+    found: dict[tuple[str, str], list[Spent]] = {}
+    with tempfile.TemporaryDirectory(prefix="stationkeeper-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        authority, leaf = certificates(folder)
+        urls = {"HTTP": stack.enter_context(receiver()), "HTTPS": stack.enter_context(receiver(leaf))}
+        for _ in range(ROUNDS):
+            for over, url in urls.items():
+                found.setdefault(("ours", over), []).append(ours(folder, url, authority))
+                for library in LIBRARIES:
+                    found.setdefault((library, over), []).append(posted(library, folder, url, authority))
+    return found
+
+
+def results(found: dict[tuple[str, str], list[Spent]]) -> Iterator[Result]:
+    for over, least in (("HTTP", None), ("HTTPS", 3_500.0)):
+        spent = found["ours", over]
+        rates = [1 / wall for wall, _ in spent]
+        yield Result(
+            part=PART,
+            name=f"delivered over {over}, end to end",
+            value=statistics.median(rates),
+            unit="messages/s",
+            at_least=least,
+            note=f"{min(rates):,.0f} to {max(rates):,.0f} in {ROUNDS} rounds; {MESSAGES:,} lanes, {WEBHOOKS} webhooks",
+        )
+        costs = [cpu for _, cpu in spent]
+        yield Result.of(PART, f"CPU of a delivery over {over}", costs, unit="us", scale=1e6)
+        for library in LIBRARIES:
+            theirs = [cpu for _, cpu in found[library, over]]
+            rate = statistics.median(1 / wall for wall, _ in found[library, over])
+            yield Result.of(
+                PART, f"CPU of a post by {library} over {over}, {rate:,.0f}/s", theirs, unit="us", scale=1e6
+            )
+            yield ratio(PART, f"CPU of {library}", theirs, f"ours over {over}", costs)
+    tls = [cpu for _, cpu in found["ours", "HTTPS"]]
+    yield ratio(PART, "CPU over HTTPS", tls, "over HTTP", [cpu for _, cpu in found["ours", "HTTP"]])
 
 
 def main() -> None:
-    ours: list[tuple[float, float]] = []
-    theirs: list[tuple[float, float]] = []
-    with receiver() as port:
-        for number in range(ROUNDS):
-            with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
-                path = Path(folder) / f"deliver-{number}.db"
-                bodies = trio.run(prepare, path, f"http://127.0.0.1:{port}/")
-                assert len(bodies) == MESSAGES
-                ours.append(trio.run(drain, path))
-                theirs.append(post(port, bodies))
-    rates = [MESSAGES / wall for wall, _ in ours]
-    costs = [1e6 * cpu / MESSAGES for _, cpu in ours]
-    ratios = [cpu / plain for (_, cpu), (_, plain) in zip(ours, theirs, strict=True)]
-    plain_rate = statistics.median(MESSAGES / wall for wall, _ in theirs)
-    sizes = f"{MESSAGES:,} lanes, {WEBHOOKS} webhooks, HTTP on loopback, each outcome durable"
-    report(
-        [
-            Result(
-                part="deliver",
-                name="delivered, end to end",
-                value=statistics.median(rates),
-                unit="messages/s",
-                note=f"{min(rates):,.0f} to {max(rates):,.0f} in {ROUNDS} rounds; {sizes}",
-            ),
-            Result(
-                part="deliver",
-                name="CPU of a delivery",
-                value=statistics.median(costs),
-                unit="us",
-                note=f"{spread(costs)}; attempt, outcome, commit and fold",
-            ),
-            Result(
-                part="deliver",
-                name="CPU over a bare http.client loop",
-                value=statistics.median(ratios),
-                unit="x",
-                note=f"{spread(ratios)}; that loop records nothing, and posts {plain_rate:,.0f} messages/s",
-            ),
-        ]
-    )
+    keep_to_core(SENDER_CORE)
+    report([*results(measured())])
 
 
 if __name__ == "__main__":

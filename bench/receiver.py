@@ -1,11 +1,12 @@
 """A webhook receiver that costs as little as one can in Python: it answers 204 to whatever is posted.
 
-It prints its port, and serves until its standard input ends.
+It prints its port, and serves until its standard input ends. With a file of certificate and key it speaks TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -32,7 +33,11 @@ class Receiver(asyncio.Protocol):
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Receiver, "127.0.0.1", 0)
+    context = None
+    if len(sys.argv) > 1:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(sys.argv[1])
+    server = await loop.create_server(Receiver, "127.0.0.1", 0, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await loop.run_in_executor(None, sys.stdin.read)
