@@ -60,18 +60,17 @@ class Connector:
         """
         scheme, host, port = target.origin
         route = route_of(target.origin, identity, authorities)
+        # First of all, so that nobody hears of an attempt that cannot be made.
+        context = None
+        if scheme == "https":
+            context = await self._contexts.get(identity, authorities, (route.identity, route.authorities))
         enter("looking up the receiver")
         raw = await (
             self._direct(host, port, enter) if self._proxy is None else self._tunnel(self._proxy, target, enter)
         )
-        if scheme == "http":
+        if context is None:
             return Wire(route, raw, raw)
         enter("the TLS handshake")
-        try:
-            context = await self._contexts.get(identity, authorities, (route.identity, route.authorities))
-        except BaseException:
-            raw.socket.close()
-            raise
         return Wire(route, raw, await encrypt(raw, context, host, timeout=self._tls_timeout))
 
     async def _direct(self, host: str, port: int, enter: Callable[[str], None]) -> trio.SocketStream:

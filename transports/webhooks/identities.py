@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 
 import trio
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -30,7 +31,7 @@ KEPT: Final = 64
 """Contexts that are kept ready. One that believes the system's authorities holds 0.8 MB and takes 20 ms to make; one
 with its own authorities some 20 kB."""
 
-_LABEL: Final = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----\r?$", re.MULTILINE)
+_BLOCK: Final = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----.*?^-----END \1-----", re.MULTILINE | re.DOTALL)
 _IDENTITY: Final = (
     "wanted are a client certificate, then those that lead to its authority, and its private key without a "
     "passphrase, in PEM"
@@ -70,6 +71,9 @@ class Contexts:
         self._made.move_to_end(digests)
         return self._made[digests]
 
+    def __len__(self) -> int:
+        return len(self._made)
+
     def _make(self, identity: bytes, authorities: bytes) -> ssl.SSLContext:
         try:
             context = _client(lambda context: _believe(context, authorities) if authorities else self._trust(context))
@@ -102,17 +106,17 @@ def check_identity(pem: str | bytes, *, now: datetime | None = None) -> str:
     Raises:
         ValueError: it cannot be used; the message says what is wrong and what would be right, and repeats no key.
     """
-    data, labels = _blocks(pem, _IDENTITY)
-    keys = [label for label in labels if label.endswith(b"PRIVATE KEY")]
+    data = _bytes(pem, _IDENTITY)
+    keys = [block[0] for block in _BLOCK.finditer(data) if block[1].endswith(b"PRIVATE KEY")]
     if len(keys) != 1:
         raise ValueError(f"it holds {'several private keys' if keys else 'no private key'}; {_IDENTITY}")
-    if b"ENCRYPTED" in keys[0] or b"Proc-Type: 4,ENCRYPTED" in data:
+    if b"ENCRYPTED" in keys[0]:  # in the label of PKCS 8, in a header of older forms
         raise ValueError(
             "its key is encrypted; store it without a passphrase (openssl pkey -in KEY): it is kept sealed"
         )
     own, *others = certificates = _certificates(data, _IDENTITY)
     try:
-        key = load_pem_private_key(data[_key_begins(data) :], None).public_key()
+        key = load_pem_private_key(keys[0], None).public_key()
     except Exception:  # whatever the library makes of it could repeat what it read
         raise ValueError(f"its key cannot be read; {_IDENTITY}") from None
     public = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -135,8 +139,8 @@ def check_authorities(pem: str | bytes, *, now: datetime | None = None) -> str:
     Raises:
         ValueError: they cannot be used; the message says what is wrong and what would be right.
     """
-    data, labels = _blocks(pem, _AUTHORITIES)
-    if any(label.endswith(b"PRIVATE KEY") for label in labels):
+    data = _bytes(pem, _AUTHORITIES)
+    if b"PRIVATE KEY-----" in data:
         raise ValueError(f"it holds a private key, which belongs elsewhere; {_AUTHORITIES}")
     certificates = _certificates(data, _AUTHORITIES)
     now = now or datetime.now(UTC)
@@ -209,8 +213,7 @@ def _why(error: Exception) -> str:
 # --- what is given ---------------------------------------------------------------------------------------------------
 
 
-def _blocks(pem: str | bytes, wanted: str) -> tuple[bytes, list[bytes]]:
-    """Return it in bytes, and the labels of what it holds (RFC 7468)."""
+def _bytes(pem: str | bytes, wanted: str) -> bytes:
     try:
         data = pem.encode("ascii") if isinstance(pem, str) else pem
         data.decode("ascii")
@@ -218,20 +221,21 @@ def _blocks(pem: str | bytes, wanted: str) -> tuple[bytes, list[bytes]]:
         raise ValueError(f"it is no text in ASCII; {wanted}") from None
     if len(data) > LONGEST_PEM:
         raise ValueError(f"it has {len(data)} bytes; {LONGEST_PEM} are allowed")
-    return data, _LABEL.findall(data)
+    return data
 
 
 def _certificates(data: bytes, wanted: str) -> list[x509.Certificate]:
-    if not any(label == b"CERTIFICATE" for label in _LABEL.findall(data)):
+    """Return the certificates that stand in a text (RFC 7468), in its order; at least one."""
+    blocks = [block[0] for block in _BLOCK.finditer(data) if block[1] == b"CERTIFICATE"]
+    if not blocks:
         raise ValueError(f"it holds no certificate; {wanted}")
     try:
-        return x509.load_pem_x509_certificates(data)
-    except ValueError:
+        certificates = [x509.load_pem_x509_certificate(block) for block in blocks]
+        for one in certificates:
+            one.public_key()
+    except (ValueError, UnsupportedAlgorithm):
         raise ValueError(f"its certificates cannot be read; {wanted}") from None
-
-
-def _key_begins(data: bytes) -> int:
-    return next(match.start() for match in _LABEL.finditer(data) if match[1].endswith(b"PRIVATE KEY"))
+    return certificates
 
 
 def _check_times(certificates: Iterable[x509.Certificate], now: datetime) -> None:
