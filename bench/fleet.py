@@ -6,7 +6,6 @@ All have the same password: a machine-made key of 20 bytes as hex digits, so tha
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import trio
 from stationkeeper.daemon.registry.credentials import Credentials
 from stationkeeper.engine import Engine, open_engine
 from stationkeeper.engine.events import StationRegistered, Validity
-from stationkeeper.engine.log.secrets import MemorySecrets, secrets_path
+from stationkeeper.engine.log.secrets import MemorySecrets, open_secrets
+from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.projections import outbox, presence, registry, settling, webhooks
 
 PASSWORD = "00112233445566778899aabbccddeeff00112233"
@@ -53,9 +53,11 @@ async def _register(log: Path, count: int) -> None:
                 for number in range(first, min(first + _AT_ONCE, count)):
                     nursery.start_soon(_enrol, engine, credentials, number)
     # At one go: kept one by one, each with syncs of its own, they would take most of a benchmark's time.
-    with closing(sqlite3.connect(secrets_path(log))) as file:
-        file.executemany("INSERT INTO secret VALUES (?, ?)", [(id, kept.get(id)) for id in kept.ids()])
-        file.commit()
+    with closing(open_log(log)) as opened:
+        secrets = open_secrets(log, opened.log_id, create=False)
+    assert secrets is not None
+    with closing(secrets):
+        secrets.keep_all({id: kept.get(id) or b"" for id in kept.ids()})
 
 
 async def _enrol(engine: Engine, credentials: Credentials, number: int) -> None:

@@ -11,7 +11,8 @@ The tree:
     │   ├── LogDamaged           its content contradicts itself
     │   │   └── LogContradicted  its content contradicts a checkpoint that was kept outside
     │   ├── LogUnavailable       it cannot be written for now: full disk, I/O error, locked file
-    │   ├── SecretsExposed       others may read the secrets beside it
+    │   ├── SecretsExposed       others may read the secrets beside it, or their key
+    │   ├── SecretsSealed        the key of the secrets beside it is not here
     │   ├── Conflict             the same event id with other bytes
     │   └── Fenced               the run that appends has ended
     ├── UnreadableEvent          bytes that are no event of their kind
@@ -65,6 +66,10 @@ class LogUnavailable(LogError):
 
 class SecretsExposed(LogError):
     """Others than its owner may read the secrets file. Take their rights away, and consider the secrets known."""
+
+
+class SecretsSealed(LogError):
+    """The secrets stand under a key that is not here. Bring it back; the message says which, and where it is sought."""
 
 
 class Conflict(LogError):

@@ -39,6 +39,7 @@ from .fold import Fold, Projection
 from .ledger.keeper import Ledger, open_ledger
 from .log import Attempted, Log
 from .log.secrets import MemorySecrets, Secrets, open_secrets
+from .log.secrets_key import KeySource
 from .log.sqlite import SqliteLog, log_path, open_log
 from .loops import each_second, keep_checkpoint, keep_checkpoints, keep_snapshot, keep_snapshots, watch
 from .names import Entropy, lapsed_id, lost_id, new_id
@@ -66,6 +67,7 @@ async def open_engine(
     settings: EngineSettings | None = None,
     clock: Clock | None = None,
     secrets: Secrets | None = None,
+    secrets_key: KeySource | None = None,
     inline: bool = False,
     mute: bool = False,
     adopt: bool = False,
@@ -82,6 +84,8 @@ async def open_engine(
         settings: how it runs.
         clock: where time comes from, if not from the machine.
         secrets: for a log of your own: where its secrets are kept, if not in memory.
+        secrets_key: what the secrets beside a log with a path are sealed under, or the file that it stands in: a
+            `SecretsKey` or a `KeyFile`. By default `<log>.key`, made if it is missing.
         inline: commit in the loop's own thread, for virtual time.
         mute: send no webhooks.
         adopt: take up a log that came without its secrets file, and speak for it from now on.
@@ -95,7 +99,7 @@ async def open_engine(
         WrongSetting: a transport cannot listen where it should.
     """
     stations, sender = _told_apart(transports)
-    kept, secrets, path = _open_kept(log, secrets, adopt)
+    kept, secrets, path = _open_kept(log, secrets, adopt, secrets_key)
     try:
         ledger = await _ledger(kept, path, secrets, inline=inline)
         engine = Engine(
@@ -145,14 +149,16 @@ def _alone(error: BaseException) -> BaseException | None:
     return error
 
 
-def _open_kept(log: str | Path | Log, secrets: Secrets | None, adopt: bool) -> tuple[Log, Secrets, Path | None]:
+def _open_kept(
+    log: str | Path | Log, secrets: Secrets | None, adopt: bool, key: KeySource | None
+) -> tuple[Log, Secrets, Path | None]:
     """Return the log, its secrets, and its path. A copy, which lacks its secrets, gets some that are kept nowhere."""
     if not isinstance(log, str | Path):
         return log, secrets or MemorySecrets(), None
     path = log_path(log)
     kept = open_log(path)
     try:
-        found = open_secrets(path, kept.log_id, create=adopt or kept.position == 0)
+        found = open_secrets(path, kept.log_id, create=adopt or kept.position == 0, key=key)
     except BaseException:
         kept.close()
         raise

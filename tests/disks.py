@@ -131,6 +131,8 @@ class Disk:
             del self.names[record.name]
         elif record.kind == "r":
             self.names[record.data.decode()] = self.names.pop(record.name)
+        elif record.kind == "l":
+            self.names[record.data.decode()] = self.names[record.name]
         elif record.kind == "s" and record.name == ".":
             self.durable_names = dict(self.names)
         elif record.kind == "s":

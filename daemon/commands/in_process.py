@@ -19,7 +19,8 @@ from ..http.asgi import App
 from ..http.tokens import Token, Tokens
 from ..registry.offline import open_book
 from ..registry.registrar import Registrar
-from ..registry.webhook_requests import UrlPolicy
+from ..registry.standing import policy_of
+from ..secrets_key import find_key_source
 from .answers import answer_of
 
 CLI: Final = Token(name="cli", scope="admin", digest=b"")
@@ -48,9 +49,9 @@ def open_log_desk(log: str, *, make: bool = False) -> Generator[LogDesk]:
     Raises:
         LogError: the log cannot be used; `LogLocked` if a daemon serves it.
     """
-    with open_book(log, make=make) as book:
-        settings = load(environ=os.environ).config.webhooks
-        policy = UrlPolicy(allow_http=settings.allow_http, allow_private_networks=settings.allow_private_networks)
+    config = load(environ=os.environ).config
+    with open_book(log, make=make, key=find_key_source(config.log.secrets_key_file)) as book:
+        policy = policy_of(config.webhooks)
         caller = OneCaller()
         # The book answers what the API asks of an engine.
         yield LogDesk(create_app(cast(Engine, book), Registrar(book, policy=policy), tokens=caller), caller.secret)

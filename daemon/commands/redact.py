@@ -6,6 +6,8 @@ import click
 
 from ...engine.log.redaction import redact as redact_in
 from ..registry.offline import open_offline
+from ..secrets_key import find_key_source
+from .options import effective
 
 
 @click.command(epilog="Example: stationkeeper redact stationkeeper.db CP-7")
@@ -19,7 +21,8 @@ def redact(log: str, id: str) -> None:
     """
     if not id:
         raise click.UsageError("ID is empty; name a station or a webhook")
-    with open_offline(log) as (kept, _, _):
+    key = find_key_source(effective(None).config.log.secrets_key_file)
+    with open_offline(log, key=key) as (kept, _, _):
         count = len(redact_in(kept, id))
     click.echo(f"{count} event{'' if count == 1 else 's'} blanked" if count else f"nothing private is kept about {id}")
     click.echo("Backups, exports and logs set aside before still hold it; so do copies that others made.", err=True)

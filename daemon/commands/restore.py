@@ -9,6 +9,8 @@ import click
 from ...engine.copies.restoring import Restored
 from ...engine.copies.restoring import restore as restore_to
 from ...engine.log.driver import log_path
+from ..secrets_key import find_key_source
+from .options import effective
 from .progress import with_progress
 
 
@@ -20,10 +22,12 @@ def restore(file: str, log: str) -> None:
 
     FILE is checked whole, and stays as it is. What stands at LOG is set aside under a name that says when. The new LOG
     records that it was restored: the versions of all stations step forward, past what subscribers may have seen of what
-    was lost. It is mute until serve --adopt. With the same path twice, work goes on with the LOG that is here although
-    its checkpoint contradicts it.
+    was lost. It is mute until serve --adopt. Where FILE.secrets stands, its key is needed: the key of LOG, or one in
+    FILE.key; then the secrets are sealed anew under the key of LOG. With the same path twice, work goes on with the LOG
+    that is here although its checkpoint contradicts it.
     """
-    done = restore_to(log_path(file), log_path(log), progress=partial(with_progress, doing="restore"))
+    key = find_key_source(effective(None).config.log.secrets_key_file)
+    done = restore_to(log_path(file), log_path(log), key=key, progress=partial(with_progress, doing="restore"))
     click.echo(f"{log} ends at position {done.position}, which says that it was restored")
     for line in _warnings(done):
         click.echo(line, err=True)

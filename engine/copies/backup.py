@@ -27,13 +27,17 @@ class Backup(msgspec.Struct, frozen=True):
     """Of its newest event."""
     protected: int
     """Up to which position the checkpoint beside it vouches for it; 0 if there is none."""
+    key: str | None = None
+    """The id of the key that its secrets are sealed under; empty where an earlier release left them unsealed, None
+    where it holds none."""
 
 
 def back_up(log: Path, file: Path, *, with_secrets: bool = False, progress: Progress = no_progress) -> Backup:
     """Copy a log, and the checkpoint and keys that stand beside it, to a new place.
 
     The log is only read: it and its `-wal` stay as they are, byte for byte, and whoever writes it is not held up. With
-    *with_secrets* its secrets are copied too; they are held, so that the copy sends nothing until it is adopted.
+    *with_secrets* its secrets are copied too, sealed as they are, and never their key; they are held, so that the copy
+    sends nothing until it is adopted.
 
     Raises:
         LogContradicted: the log does not agree with its checkpoint, or an event was changed.
@@ -55,8 +59,7 @@ def back_up(log: Path, file: Path, *, with_secrets: bool = False, progress: Prog
             with closing(open_reader(copy)) as copied:
                 position = copied.position
                 Witness(str(log), known).check(progress(copied.read(), until=position))
-            if with_secrets:
-                copy_secrets(log, reader.log_id, copy)
+            key = copy_secrets(log, reader.log_id, copy) if with_secrets else None
             sync_file(copy)
             if keys:
                 outside.write_keys(file, keys)
@@ -70,7 +73,7 @@ def back_up(log: Path, file: Path, *, with_secrets: bool = False, progress: Prog
                 sweep(file, left=copy)
             finally:
                 lock.release()
-    return Backup(position, 0 if known is None else known.size)
+    return Backup(position, 0 if known is None else known.size, key)
 
 
 def check_free(file: Path, *, left: Path) -> None:

@@ -35,7 +35,9 @@ from ..log.driver import wal_of
 from ..log.files import check_place, pending_restore, publish, remove, share_like
 from ..log.lock import WriterLock
 from ..log.reading import LogReader, open_reader
-from ..log.secrets import open_secrets, secrets_path
+from ..log.secrets import SecretsFile, belong, open_secrets, reseal, secrets_path
+from ..log.secrets_file import hold
+from ..log.secrets_key import KeySource, current_key, default_key_file, find_key, make_key
 from ..log.sqlite import SqliteLog, open_log
 from ..names import new_id
 from .importing import unpack
@@ -58,10 +60,14 @@ class Restored(msgspec.Struct, frozen=True):
     """Whether there are secrets to go on with, once somebody adopts the log."""
 
 
-def restore(file: Path, log: Path, *, progress: Progress = no_progress) -> Restored:
+def restore(file: Path, log: Path, *, key: KeySource | None = None, progress: Progress = no_progress) -> Restored:
     """Take up work at *log* from a copy: a backup, an export, any log; or from *log* itself, as it is.
 
+    The secrets at *log* are sealed under *key*, by default the one in `<log>.key`. Those of a copy that are sealed
+    under another one are opened by the key in `<file>.key`, and sealed anew.
+
     Raises:
+        SecretsSealed: the key of the copy's secrets, or of those here, is not there; nothing was changed.
         LogLocked: somebody writes the log.
         LogContradicted: the copy is not whole, or does not agree with its own checkpoint.
         LogMissing: there is no copy.
@@ -70,7 +76,7 @@ def restore(file: Path, log: Path, *, progress: Progress = no_progress) -> Resto
     check_place(log)
     lock = WriterLock(log)
     try:
-        return _Restore(file, log).run(progress)
+        return _Restore(file, log, key or default_key_file(log)).run(progress)
     finally:
         lock.release()
 
@@ -78,9 +84,11 @@ def restore(file: Path, log: Path, *, progress: Progress = no_progress) -> Resto
 class _Restore:
     """One restore, while the lock of the log is held."""
 
-    def __init__(self, file: Path, log: Path) -> None:
+    def __init__(self, file: Path, log: Path, secrets_key: KeySource) -> None:
         self.file = file
         self.log = log
+        self.secrets_key = secrets_key
+        """Of the secrets here."""
         self.same = file.resolve() == log.resolve()
         self.ready = pending_restore(log)
         self.new = log.with_name(self.ready.name + ".new")
@@ -191,31 +199,37 @@ class _Restore:
     def _signing_key(self, log_id: str) -> SigningKey | None:
         """Return the key in the secrets that the log goes on with: the copy's, which are held, or those here."""
         # Those here are opened in any case, so that what is wrong with them shows before anything is replaced.
-        secrets = open_secrets(self.log, log_id, create=False)
+        secrets = open_secrets(self.log, log_id, create=False, key=self.secrets_key)
         if not self.same and secrets_path(self.file).exists():
             if secrets is not None:
                 secrets.close()
-            copy_secrets(self.file, log_id, self.ready)
-            secrets = open_secrets(self.ready, log_id, create=False)
+            secrets = self._copied_secrets(log_id)
         if secrets is None:
             return None
         with closing(secrets):
             return signing_key(self.ready, origin_of(log_id), secrets)
 
+    def _copied_secrets(self, log_id: str) -> SecretsFile | None:
+        """Copy the secrets that came with the copy, sealed under the key in force here."""
+        of_copy, copied = secrets_path(self.file), secrets_path(self.ready)
+        id = copy_secrets(self.file, log_id, self.ready)
+        here = current_key(self.secrets_key)
+        if id and (here is None or here.id != id):
+            beside = default_key_file(self.file)
+            # Where none is beside the copy, what is said is what is wrong with the key here.
+            old = find_key(beside if beside.path.exists() else self.secrets_key, id, of_copy)
+            reseal(copied, log_id, old, here or make_key(self.secrets_key, like=self.log))
+        return open_secrets(self.ready, log_id, create=False, key=self.secrets_key)
+
     def _hold_secrets(self, log_id: str) -> None:
         """Hold the secrets here."""
-        here = open_secrets(self.log, log_id, create=False)
-        if here is not None:
-            with closing(here):
-                here.hold()
+        if belong(self.log, log_id):
+            hold(secrets_path(self.log), held=True)
 
     def _replace_secrets(self, log_id: str) -> None:
         """Let the copy's secrets be the log's, if it brought some; let those of another log make room."""
         here, copied = secrets_path(self.log), secrets_path(self.ready)
-        found = open_secrets(self.log, log_id, create=False)
-        if found is not None:
-            found.close()
-        if copied.exists() or found is None:
+        if copied.exists() or not belong(self.log, log_id):
             self._set_aside(here)
         if copied.exists():
             publish(copied, here)

@@ -16,12 +16,13 @@ from .driver import SqliteConnection, SqliteError, connect, explain
 from .files import remove
 from .opening import make
 from .reading import LogReader
-from .secrets import check_private, make_private, open_secrets, secrets_path
+from .secrets import belong, secrets_path
+from .secrets_file import check_private, head_of, hold, make_private
 from .sqlite import SqliteLog, open_log
 
 _ENDS: Final = (
     *("", "-wal", "-shm", "-journal", ".lock", ".new", ".new-journal"),
-    *(".secrets", ".secrets-journal", ".vkey", ".vkey.new"),
+    *(".secrets", ".secrets-journal", ".secrets.new", ".secrets.new-journal", ".vkey", ".vkey.new"),
 )
 """What follows a log's name in the names of files that belong to it."""
 
@@ -39,8 +40,11 @@ def copy_log(log: LogReader, to: Path) -> None:
         log.copy_into(to)
 
 
-def copy_secrets(log: Path, log_id: str, to: Path) -> None:
+def copy_secrets(log: Path, log_id: str, to: Path) -> str:
     """Write the secrets of a log to be those of the log at *to*, held: nothing is sent with them until it is adopted.
+
+    They are copied as they stand, and so take no key. Returns the id of the key that they are sealed under; empty where
+    an earlier release left them unsealed.
 
     Raises:
         LogMissing: there are none.
@@ -61,11 +65,10 @@ def copy_secrets(log: Path, log_id: str, to: Path) -> None:
                 connection.execute("VACUUM INTO ?", (str(file),))
         except SqliteError as error:
             raise explain(error, file) from error
-        copied = open_secrets(to, log_id, create=False)
-        if copied is None:
+        if not belong(to, log_id):
             raise LogForeign(f"{source} belongs to another log than {log}; bring the right one, or leave the secrets")
-        with closing(copied):
-            copied.hold()
+        hold(file, held=True)
+        return head_of(file).key
 
 
 def make_log(path: Path, log_id: str) -> None:

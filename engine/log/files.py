@@ -7,6 +7,8 @@ that SQLite holds on it. The `-wal` bears no such locks.
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -206,6 +208,33 @@ def remove(file: Path) -> None:
         file.unlink(missing_ok=True)
     except OSError as error:
         raise LogUnavailable(f"{file} cannot be removed ({error.strerror}); check its folder") from error
+
+
+@contextmanager
+def erasing(file: Path) -> Generator[None]:
+    """Overwrite the bytes of a file, if it is there, once a block has taken its name away without an error.
+
+    That is as much as can be done: some file systems and disks write elsewhere what is to overwrite.
+
+    Raises:
+        LogUnavailable: it cannot be opened for writing; the block was not entered.
+    """
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    except OSError as error:
+        raise LogUnavailable(f"{file} cannot be written ({error.strerror}); check its rights") from error
+    try:
+        yield
+        with suppress(OSError):  # nobody finds them by a name any more
+            left = os.fstat(descriptor).st_size
+            while left > 0:
+                left -= os.write(descriptor, bytes(min(left, _CHUNK)))
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,40 +1,37 @@
 """Secrets beside a log, in a file of their own: `<log>.secrets`.
 
 Station credentials and signing secrets stand here under random ids; the log holds the ids alone, so that it can be
-kept for ever and handed to auditors. What is forgotten is overwritten. The file names the log that it belongs to: a
-log beside another's secrets, or beside none, is a copy.
+kept for ever and handed to auditors. They are sealed under a key that stands elsewhere (`sealing`, `secrets_key`), and
+what is forgotten is overwritten. The file names the log that it belongs to: a log beside another's secrets, or beside
+none, is a copy. Layout 1, of earlier releases, held them as they are.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from ..errors import LogForeign, LogNewer, LogUnavailable, SecretsExposed
-from .driver import SqliteConnection, SqliteError, connect, explain
-from .opening import set_pragmas
-
-_APPLICATION_ID: Final = 0x53544B53
-"""`STKS`, in the header of every secrets file."""
-_LAYOUT: Final = 1
-
-_PRAGMAS: Final[dict[str, str | int]] = {
-    # The journal is gone after each commit, and there is no WAL to keep old pages.
-    "journal_mode": "delete",
-    # What is deleted is overwritten with zeros.
-    "secure_delete": 1,
-    # EXTRA: the folder is synced after each commit, too. With less the journal that a commit removed may come back with
-    # the power, and SQLite would take the commit back: a password that was printed would be gone, a forgotten one here.
-    "synchronous": 3,
-    "fullfsync": 1,
-    "trusted_schema": 0,
-    # Nothing spills into files elsewhere.
-    "temp_store": 2,
-}
+from ..errors import LogDamaged, LogMissing, LogUnavailable, WrongSetting
+from .driver import SqliteConnection, SqliteError, explain
+from .sealing import Seal, SecretsKey
+from .secrets_file import (
+    LAYOUT,
+    Head,
+    Opener,
+    drop,
+    fill,
+    head_of,
+    hold,
+    make_private,
+    open_file,
+    put,
+    read_head,
+    stored_under,
+    write_anew,
+)
+from .secrets_key import KeyFile, KeySource, default_key_file, find_key, make_key
 
 
 class Secrets(Protocol):
@@ -93,21 +90,39 @@ class SecretsFile:
     """Secrets in a SQLite file that nobody but its owner may read. `open_secrets` opens one. Any thread may use it.
 
     They are read from memory, where those who sign and compare need them anyway: `get` and `ids` wait for no disk, nor
-    for a change that another thread is writing.
+    for a change that another thread is writing. All of them are opened at the start, 0.1 s for 100 000, so that one
+    that is damaged shows then and not when a station waits.
     """
 
-    def __init__(self, path: Path, connection: SqliteConnection) -> None:
+    def __init__(self, path: Path, connection: SqliteConnection, seal: Seal) -> None:
+        """Made by `open_secrets`."""
         self.path = path
+        self.key = seal.key
+        """Under which they are sealed."""
+        self._seal = seal
         self._turn = Lock()
         self._connection: SqliteConnection | None = connection
-        self._secrets: dict[str, bytes] = dict(self._run("SELECT id, secret FROM secret"))
+        self._secrets: dict[str, bytes] = {}
+        for id, stored in self._run("SELECT id, secret FROM secret"):
+            try:
+                self._secrets[id] = seal.open(id, stored)
+            except LogDamaged as error:
+                raise LogDamaged(
+                    f"{path}: {error}; bring the file back from a backup made with secrets, or do without this one "
+                    f"(stationkeeper keys forget {path.name.removesuffix('.secrets')} {id})"
+                ) from error
         self.held = bool(self._run("SELECT 1 FROM meta WHERE key = 'held'"))
         """Whether they came out of a backup, and nobody has adopted the log since."""
 
     def keep(self, id: str, secret: bytes) -> None:
+        self.keep_all({id: secret})
+
+    def keep_all(self, secrets: Mapping[str, bytes]) -> None:
+        """Keep many secrets at one go, all of them or none; durable on return."""
+        rows = [(id, self._seal.close(id, secret)) for id, secret in secrets.items()]
         with self._turn:
-            self._run("INSERT OR REPLACE INTO secret (id, secret) VALUES (?, ?)", id, secret)
-            self._secrets[id] = secret
+            put(self._check_open(), self.path, rows)
+            self._secrets.update(secrets)
 
     def get(self, id: str) -> bytes | None:
         self._check_open()
@@ -122,12 +137,6 @@ class SecretsFile:
         self._check_open()
         # One step of the interpreter, so that no thread changes the dictionary half way.
         return frozenset(self._secrets.copy())
-
-    def hold(self) -> None:
-        """Let nothing be sent with these secrets until somebody adopts the log."""
-        with self._turn:
-            self._run("INSERT OR REPLACE INTO meta (key, value) VALUES ('held', '')")
-            self.held = True
 
     def pragma(self, name: str) -> str | int:
         """Return how SQLite is set for this file."""
@@ -160,96 +169,125 @@ def secrets_path(log: Path) -> Path:
     return log.with_name(log.name + ".secrets")
 
 
-def open_secrets(log: Path, log_id: str, *, create: bool) -> SecretsFile | None:
+def open_secrets(log: Path, log_id: str, *, create: bool, key: KeySource | None = None) -> SecretsFile | None:
     """Open the secrets of a log; whoever calls this holds the log's lock.
 
     With *create* a missing file is made, one that belonged to another log is taken over, and one that was held speaks
     again: for a new log, or for a copy that is to speak from now on. Without it, None tells that the log is a copy: it
-    must send nothing.
+    must send nothing. Without *key* the key stands in `<log>.key`, and is made before the first secret is; secrets that
+    an earlier release left unsealed are sealed.
 
     Raises:
-        SecretsExposed: others than the owner may read the file.
+        SecretsSealed: they are sealed under a key that is not there.
+        SecretsExposed: others than the owner may read the file, or that of the key.
         LogForeign: it is something else; it is left as it is.
         LogNewer: a newer release wrote it.
+        LogDamaged: a secret is not what was kept; the message names it.
         LogUnavailable: it cannot be read or written.
+        WrongSetting: the key is none.
     """
-    path = secrets_path(log)
+    path, source = secrets_path(log), key or default_key_file(log)
     if not path.exists():
         if not create:
             return None
+        # Before the file, so that there is none whose key was lost with the power.
+        _key_for(Head(), source, log)
         make_private(path)
-    check_private(path)
-    try:
-        connection = connect(path, mode="rw")
-        try:
-            owner = _prepare(connection, path, log_id, create=create)
-        except BaseException:
-            connection.close()
-            raise
-    except SqliteError as error:
-        raise explain(error, path) from error
-    if owner != log_id:
-        connection.close()
+    head = head_of(path)
+    if head.log != log_id and not create:
         return None
+    seal = Seal(_key_for(head, source, log), log_id)
+    if head.layout in range(1, LAYOUT) or (head.layout and head.log != log_id):
+        write_anew(path, _opener(head, seal.key), seal)
+    if head.held and create:
+        hold(path, held=False)
+    connection = open_file(path)
     try:
-        return SecretsFile(path, connection)
+        read_head(connection, path)
+        if not head.layout:
+            fill(connection, path, log_id, seal.key.id)
+        return SecretsFile(path, connection, seal)
     except BaseException:
         connection.close()
         raise
 
 
-def check_private(path: Path) -> None:
-    """Check that nobody but its owner may read a secrets file, or a journal that a crash left beside it.
+def belong(log: Path, log_id: str) -> bool:
+    """Return whether secrets stand beside a log that are this log's.
 
     Raises:
-        SecretsExposed: somebody else may; the message says how to mend it.
+        LogError: what stands there cannot be read.
     """
-    for file in (path, path.with_name(path.name + "-journal"), path.with_name(path.name + "-wal")):
-        if file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o077:
-            raise SecretsExposed(
-                f"{file} holds secrets, but others may read or write it (mode {mode:04o}); "
-                f"chmod 600 {file.name}, and rotate the secrets if somebody may have read them"
-            )
+    path = secrets_path(log)
+    return path.exists() and head_of(path).log == log_id
 
 
-def make_private(path: Path) -> None:
-    """Make an empty file that nobody but its owner may read.
+def rotate_key(log: Path, log_id: str, source: KeySource, new: KeyFile | None = None) -> SecretsKey:
+    """Seal the secrets of a log under a new key, and return it. Whoever calls this holds the log's lock.
+
+    The key in a file is replaced by one that is drawn; with *new* the key in that file, drawn if there is none, is the
+    one from now on, and the old key file is removed. At every moment the secrets and their key are on the disk.
 
     Raises:
-        LogUnavailable: it cannot be made, or is there already.
+        LogMissing: there are no secrets.
+        WrongSetting: the old key stands in no file, and *new* is missing.
+        LogError: as `open_secrets`; or a file cannot be written.
     """
-    # With its mode from the first moment: a chmod afterwards would leave a gap.
+    if new is None and not isinstance(source, KeyFile):
+        raise WrongSetting(
+            f"{source.source} cannot be replaced from here: name a file for the new key (--new-key-file), and then let "
+            "its content take that place"
+        )
+    opened = open_secrets(log, log_id, create=False, key=source)
+    if opened is None:
+        raise LogMissing(f"{log} has no secrets of its own beside it, so it is a copy, and there is nothing to seal")
+    opened.close()
+    if new is not None:
+        key = new.make(like=log)
+        reseal(opened.path, log_id, opened.key, key)
+        if isinstance(source, KeyFile) and source.path != new.path:
+            source.forget()
+        return key
+    assert isinstance(source, KeyFile)
+    key = source.draw_new()
+    reseal(opened.path, log_id, opened.key, key)
+    source.put_new_in_place()
+    return key
+
+
+def reseal(path: Path, log_id: str, old: SecretsKey, new: SecretsKey) -> None:
+    """Seal the secrets in a file under another key, which is durable already.
+
+    Raises:
+        LogError: one of them does not open, or the file cannot be written; nothing was changed.
+    """
+    write_anew(path, Seal(old, log_id).open, Seal(new, log_id))
+
+
+def forget_damaged(log: Path, log_id: str, id: str, source: KeySource) -> bool:
+    """Remove a secret that does not open; return whether there was such a one. One that opens stays.
+
+    Raises:
+        LogError: as `open_secrets`.
+    """
+    path = secrets_path(log)
+    head = head_of(path)
+    seal = Seal(find_key(source, head.key, path), log_id)
+    stored = stored_under(path, id)
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise LogUnavailable(f"{path} cannot be made ({error.strerror}); check the rights of its folder") from error
+        if stored is None or seal.open(id, stored):
+            return False
+    except LogDamaged:
+        drop(path, id)
+    return True
 
 
-def _prepare(connection: SqliteConnection, path: Path, log_id: str, *, create: bool) -> str:
-    """Check the file, set the pragmas, fill an empty file; return the id of the log that it belongs to."""
-    ((application,),) = connection.execute("PRAGMA application_id").fetchall()
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-    if application != _APPLICATION_ID and (application or tables):
-        raise LogForeign(f"{path} is not a secrets file of Stationkeeper; it was left as it is")
-    ((layout,),) = connection.execute("PRAGMA user_version").fetchall()
-    if layout > _LAYOUT:
-        raise LogNewer(f"{path} has layout {layout}, written by a newer release: upgrade Stationkeeper")
-    set_pragmas(connection, _PRAGMAS, path)
-    if not tables:
-        if not create:
-            return ""
-        _fill(connection)
-    if create:
-        connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('log', ?)", (log_id,))
-        connection.execute("DELETE FROM meta WHERE key = 'held'")
-    rows = connection.execute("SELECT value FROM meta WHERE key = 'log'").fetchall()
-    return rows[0][0] if rows else ""
+def _key_for(head: Head, source: KeySource, log: Path) -> SecretsKey:
+    """Return the key that opens a secrets file; or that is to open it, where nothing in it is sealed yet."""
+    if head.key:
+        return find_key(source, head.key, secrets_path(log))
+    return make_key(source, like=log)
 
 
-def _fill(connection: SqliteConnection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("CREATE TABLE secret (id TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT, WITHOUT ROWID")
-    connection.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID")
-    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {_LAYOUT}")
-    connection.execute("COMMIT")
+def _opener(head: Head, key: SecretsKey) -> Opener:
+    return Seal(key, head.log).open if head.key else lambda _, stored: stored

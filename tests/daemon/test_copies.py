@@ -11,6 +11,7 @@ from stationkeeper.daemon.registry.admission import RegistryAdmission
 from stationkeeper.daemon.registry.standing import bring_into_line
 from stationkeeper.daemon.registry.webhook_requests import NewWebhook
 from stationkeeper.engine.log.secrets import open_secrets, secrets_path
+from stationkeeper.engine.log.secrets_file import hold
 from stationkeeper.transports.admission import Knock, Refusal
 
 HOOK = {"url": "https://receiver.example/hook"}
@@ -112,8 +113,8 @@ async def test_a_restored_log_serves_its_stations_and_sends_nothing_until_it_is_
         log_id = office.engine.log.log_id  # type: ignore[attr-defined]
     secrets = open_secrets(path, log_id, create=False)
     assert secrets is not None
-    secrets.hold()
     secrets.close()
+    hold(secrets_path(path), held=True)
 
     async with open_office(path) as office:
         assert not isinstance(await knock(office), Refusal)

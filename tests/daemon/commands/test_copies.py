@@ -137,10 +137,20 @@ def test_after_a_loss_work_goes_on_from_the_backup_and_stations_come_back_by_the
             assert call("backup", "x.db", "b.db", "--with-secrets").code == 0
         served.process.send_signal(signal.SIGKILL)
         served.process.wait(PATIENCE)
+    key = (tmp_path / "x.db.key").read_bytes()
     for file in tmp_path.glob("x.db*"):
         file.unlink()
 
+    before = files(tmp_path)
+    refused = call("restore", "b.db", "x.db")
+    assert refused.code == 3
+    assert "b.db.secrets is sealed under the key" in refused.err
+    assert "there is no x.db.key; bring that key back" in refused.err
+    assert files(tmp_path) == before
+    (tmp_path / "b.db.key").write_bytes(key)
+    (tmp_path / "b.db.key").chmod(0o600)
     assert call("restore", "b.db", "x.db").code == 0
+    assert (tmp_path / "x.db.key").read_bytes() != key
 
     for flags, mute in (((), True), (("--adopt",), False), ((), False)):
         with serving(tmp_path, *flags) as served, served.dial("CP-7", password.encode()):
@@ -165,7 +175,8 @@ def test_canary_secrets_are_in_no_export_backup_checkpoint_or_key(call: Call, tm
     call("restore", "x.db", "x.db")
 
     assert outside.read_note(tmp_path / "b.db")
-    found = {name: content for name, content in files(tmp_path).items() if ".secrets" not in name}
-    assert {"b.db", "b.db.checkpoint", "b.db.vkey", "i.db", "r.db", "x.db", "x.jsonl"} <= set(found)
+    found = files(tmp_path)
+    assert {"b.db", "b.db.checkpoint", "b.db.secrets", "b.db.vkey", "i.db", "r.db", "x.db.secrets"} <= set(found)
+    assert [name for name in found if name.endswith(".key")] == ["x.db.key"]
     for canary in (password.encode(), b64encode(password.encode()), password.encode().hex().encode(), raw):
         assert [name for name, content in found.items() if canary in content] == []

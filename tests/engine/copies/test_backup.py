@@ -29,6 +29,7 @@ from stationkeeper.engine.ledger.keeper import open_ledger
 from stationkeeper.engine.log.lock import WriterLock
 from stationkeeper.engine.log.reading import LogReader
 from stationkeeper.engine.log.secrets import MemorySecrets, open_secrets, secrets_path
+from stationkeeper.engine.log.secrets_key import default_key_file
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.engine.testing.logs import some_entry
 
@@ -78,7 +79,7 @@ def test_the_secrets_come_along_held_and_for_the_owner_alone(log: Path, copy: Pa
         ids = kept.ids()
 
     assert stat.S_IMODE(secrets_path(copy).stat().st_mode) == 0o600
-    copied = open_secrets(copy, log_id, create=False)
+    copied = open_secrets(copy, log_id, create=False, key=default_key_file(log))
     assert copied is not None
     with closing(copied):
         assert copied.held

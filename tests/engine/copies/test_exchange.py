@@ -290,7 +290,8 @@ def test_a_checkpoint_of_another_history_is_refused(text: Path, tmp_path: Path) 
     """The same log went two ways; the export of one bears the checkpoint of the other."""
     lines = text.read_bytes().splitlines(keepends=True)
     shutil.copy(tmp_path / "fleet.db", tmp_path / "fork.db")
-    shutil.copy(tmp_path / "fleet.db.secrets", tmp_path / "fork.db.secrets")
+    for end in ("secrets", "key"):
+        shutil.copy(tmp_path / f"fleet.db.{end}", tmp_path / f"fork.db.{end}")
     tamper(tmp_path / "fork.db", "DELETE FROM event WHERE position > 3", "UPDATE head SET position = 3")
     with writing(tmp_path / "fork.db") as (writer, _, ledger):
         append(writer, ledger, [some_entry("other")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from stationkeeper.engine.errors import LogContradicted, LogDamaged, LogForeign,
 from stationkeeper.engine.events import LogRestored
 from stationkeeper.engine.ledger import outside
 from stationkeeper.engine.log.files import pending_restore
-from stationkeeper.engine.log.secrets import SecretsFile, secrets_path
+from stationkeeper.engine.log.secrets import secrets_path
+from stationkeeper.engine.log.secrets_key import default_key_file
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.projections import outbox, presence
 
@@ -277,11 +279,11 @@ def test_secrets_that_cannot_be_held_keep_the_restored_log_from_its_place(
     wanted = make(log)
     back_up(log, copy)
 
-    def fail(_: SecretsFile) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise LogUnavailable("the disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(SecretsFile, "hold", fail)
+        broken.setattr(restoring, "hold", fail)
         for _ in range(2):
             with pytest.raises(LogUnavailable):
                 restore(copy, log)
@@ -344,6 +346,8 @@ def take_copy(way: str, log: Path, copy: Path) -> Path:
 async def test_a_copy_is_mute_until_it_is_adopted(log: Path, copy: Path, way: str) -> None:
     make(log)
     copy = take_copy(way, log, copy)
+    if secrets_path(copy).exists() and not default_key_file(copy).path.exists():
+        shutil.copy(default_key_file(log).path, default_key_file(copy).path)
 
     for adopt in (False, False, True):
         async with open_engine(copy, projections=[presence, outbox], adopt=adopt) as engine:

@@ -169,6 +169,11 @@ int unlink(const char *path)
     return hit(NAME, path) && mode == FAIL ? FAILED : REAL(unlink)(path);
 }
 
+int link(const char *from, const char *to)
+{
+    return hit(NAME, to) && mode == FAIL ? FAILED : REAL(link)(from, to);
+}
+
 int rename(const char *from, const char *to)
 {
     return hit(NAME, from) && mode == FAIL ? FAILED : REAL(rename)(from, to);

@@ -1,5 +1,5 @@
-/* Records what a process does to the files beneath one folder: every write, truncation, creation, removal, renaming
- * and sync, in order, with its bytes. Preloaded (LD_PRELOAD), so that it sees SQLite's system calls like ours.
+/* Records what a process does to the files beneath one folder: every write, truncation, creation, removal, renaming,
+ * linking and sync, in order, with its bytes. Preloaded (LD_PRELOAD), so that it sees SQLite's system calls like ours.
  *
  * RECORDER_FOLDER  the folder, absolute and without links
  * RECORDER_TRACE   where the records go; outside the folder
@@ -61,6 +61,9 @@ static const char *name_of(int descriptor, char *buffer)
     if (length < 0)
         return NULL;
     buffer[length] = '\0';
+    /* Nobody finds a file without a name after the power is back. */
+    if (length > 10 && strcmp(buffer + length - 10, " (deleted)") == 0)
+        return NULL;
     return inside(buffer);
 }
 
@@ -152,6 +155,16 @@ int rename(const char *from, const char *to)
     int result = REAL(rename)(from, to);
     if (result == 0 && inside(from) && inside(to))
         record('r', inside(from), 0, inside(to), strlen(inside(to)));
+    pthread_mutex_unlock(&turn);
+    return result;
+}
+
+int link(const char *from, const char *to)
+{
+    pthread_mutex_lock(&turn);
+    int result = REAL(link)(from, to);
+    if (result == 0 && inside(from) && inside(to))
+        record('l', inside(from), 0, inside(to), strlen(inside(to)));
     pthread_mutex_unlock(&turn);
     return result;
 }

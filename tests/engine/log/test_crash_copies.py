@@ -42,6 +42,7 @@ from stationkeeper.engine.ledger.keeper import known_checkpoint
 from stationkeeper.engine.log.reading import open_reader
 from stationkeeper.engine.log.redaction import redact
 from stationkeeper.engine.log.secrets import open_secrets, secrets_path
+from stationkeeper.engine.log.secrets_key import default_key_file
 from stationkeeper.engine.log.sqlite import open_log
 
 WAYS = EVERYWHERE if EVERYTHING else ((SYNC | NAME, DIE),)
@@ -76,7 +77,7 @@ def ids(path: Path) -> list[str]:
 def is_mute(path: Path) -> bool:
     """Return whether a log has its secrets, but sends nothing until it is adopted."""
     with closing(open_reader(path)) as reader:
-        secrets = open_secrets(path, reader.log_id, create=False)
+        secrets = open_secrets(path, reader.log_id, create=False, key=default_key_file(path.with_name("fleet.db")))
     assert secrets is not None
     with closing(secrets):
         return secrets.held

@@ -16,6 +16,7 @@ from stationkeeper.engine.events import StationRegistered, Validity
 from stationkeeper.engine.log import Snapshot
 from stationkeeper.engine.log.driver import connect
 from stationkeeper.engine.log.secrets import MemorySecrets, Secrets, SecretsFile, open_secrets, secrets_path
+from stationkeeper.engine.log.secrets_file import stored_under
 from stationkeeper.engine.log.sqlite import open_log
 from stationkeeper.engine.testing.logs import some_entry
 
@@ -112,13 +113,14 @@ def test_what_is_forgotten_or_replaced_is_overwritten(secrets: SecretsFile, log:
     secrets.keep("a", CANARY)
     secrets.keep("long", CANARY * 1000)
     secrets.keep("b", CANARY)
-    assert CANARY in everything_beneath(log.parent)
+    stored = [stored_under(secrets.path, id) or b"" for id in ("a", "b", "long")]
+    assert all(value[:40] in everything_beneath(log.parent) for value in stored)
     secrets.forget("a")
     secrets.forget("long")
     secrets.keep("b", b"rotated")
 
-    assert CANARY not in everything_beneath(log.parent)
-    assert sorted(os.listdir(log.parent)) == ["fleet.db.secrets"]
+    assert not any(value[:40] in everything_beneath(log.parent) for value in stored)
+    assert sorted(os.listdir(log.parent)) == ["fleet.db.key", "fleet.db.secrets"]
 
 
 def test_a_secret_is_in_no_log_wal_or_snapshot(secrets: SecretsFile, log: Path) -> None:

@@ -1,0 +1,222 @@
+"""Where the key of a log's secrets comes from: it is given, or stands in a file, by default `<log>.key`.
+
+A key file is made, durably, before the first secret is sealed under it, and never for secrets that are sealed already.
+While a key is being replaced the new one stands beside it as `<file>.new`: whichever of the two opens the secrets is
+the right one, and the next start tidies up.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from ..errors import LogUnavailable, SecretsExposed, SecretsSealed
+from .files import erasing, publish, remove, sync_folder
+from .sealing import SecretsKey
+
+_LONGEST: Final = 4096
+"""Bytes that are read of a key file."""
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems say that know no hard links."""
+
+
+class KeyFile:
+    """A file that holds the key of one log's secrets: a line of base64."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve() if path.is_symlink() else path
+        self.new = self.path.with_name(self.path.name + ".new")
+        """The next key, while it is taking the present one's place."""
+        self._making = self.path.with_name(self.path.name + ".making")
+
+    def read(self) -> SecretsKey | None:
+        """Return the key; none if there is no file.
+
+        Raises:
+            SecretsExposed: others than its owner may read it.
+            LogUnavailable: it cannot be read.
+            WrongSetting: it holds no key.
+        """
+        return _read(self.path)
+
+    def fitting(self, id: str) -> SecretsKey | None:
+        """Return the key of an id, and end a change of keys that was cut off; none if it is not here.
+
+        Raises:
+            LogError: as `read`; or the change cannot be ended.
+            WrongSetting: as `read`.
+        """
+        key = self.read()
+        if self._making.exists():
+            remove(self._making)
+        if not self.new.exists():
+            return key if key is not None and key.id == id else None
+        if key is not None and key.id == id:
+            remove(self.new)
+            return key
+        new = _read(self.new)
+        if new is None or new.id != id:
+            return None
+        self.put_new_in_place()
+        return SecretsKey(new.key, _words(self.path))
+
+    def make(self, *, like: Path) -> SecretsKey:
+        """Return the key, drawn if there is no file yet; durable on return. Root makes it for who owns *like*.
+
+        Raises:
+            LogError: as `read`; or it cannot be made.
+            WrongSetting: as `read`.
+        """
+        found = self.read()
+        if found is not None:
+            return found
+        _write(self._making, SecretsKey.draw(), like=like)
+        try:
+            # Not renamed over it: a key that somebody else has put there by now would be gone, with all it opens.
+            os.link(self._making, self.path)
+            sync_folder(self.path.parent)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise LogUnavailable(f"{self.path} cannot be made ({error.strerror}); check its folder") from error
+            publish(self._making, self.path)
+        remove(self._making)
+        made = self.read()
+        assert made is not None
+        return made
+
+    def draw_new(self) -> SecretsKey:
+        """Draw the key that is to come, and put it beside the present one; durable on return.
+
+        Raises:
+            LogUnavailable: it cannot be written.
+        """
+        remove(self.new)
+        key = SecretsKey.draw(_words(self.path))
+        _write(self.new, key, like=self.path)
+        return key
+
+    def put_new_in_place(self) -> None:
+        """Let the key beside the present one be the present one. The old one is overwritten.
+
+        Raises:
+            LogUnavailable: it cannot be.
+        """
+        with erasing(self.path):
+            publish(self.new, self.path)
+
+    def forget(self) -> None:
+        """Overwrite the key, and remove the file.
+
+        Raises:
+            LogUnavailable: it cannot be.
+        """
+        with erasing(self.path):
+            remove(self.path)
+
+
+KeySource: TypeAlias = SecretsKey | KeyFile
+"""A key, or where one stands."""
+
+
+def default_key_file(log: Path) -> KeyFile:
+    """Return where the key of a log's secrets stands, if nobody says otherwise."""
+    return KeyFile(log.with_name(log.name + ".key"))
+
+
+def current_key(source: KeySource) -> SecretsKey | None:
+    """Return the key at a place, whatever it opens; none if there is none yet.
+
+    Raises:
+        LogError: it cannot be read.
+        WrongSetting: what stands there is no key.
+    """
+    return source if isinstance(source, SecretsKey) else source.read()
+
+
+def make_key(source: KeySource, *, like: Path) -> SecretsKey:
+    """Return the key that new secrets are sealed under, drawn if there is none yet; see `KeyFile.make`.
+
+    Raises:
+        LogError: it cannot be read, or not be made.
+        WrongSetting: what stands there is no key.
+    """
+    return source if isinstance(source, SecretsKey) else source.make(like=like)
+
+
+def find_key(source: KeySource, id: str, secrets: Path) -> SecretsKey:
+    """Return the key of an id, under which the secrets of a file are sealed.
+
+    Raises:
+        SecretsSealed: it is not there; the message says what is, and what to do.
+        LogError: where it should stand cannot be read.
+        WrongSetting: what stands there is no key.
+    """
+    if isinstance(source, SecretsKey):
+        if source.id == id:
+            return source
+        why = f"{source.source} is the key {source.id}"
+    else:
+        key = source.fitting(id)
+        if key is not None:
+            return key
+        there = source.read()
+        why = f"there is no {source.path}" if there is None else f"{there.source} holds the key {there.id}"
+    raise SecretsSealed(
+        f"{secrets} is sealed under the key {id}, but {why}; bring that key back (in STATIONKEEPER_SECRETS_KEY, in the "
+        f"file that [log] secrets_key_file names, or beside the log). If it is lost for good, so are the secrets: move "
+        f"{secrets.name} away, and serve --adopt to give stations and webhooks new ones"
+    )
+
+
+def _read(path: Path) -> SecretsKey | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LogUnavailable(f"{path} cannot be read ({error.strerror}); check its rights") from error
+    try:
+        found = os.fstat(descriptor)
+        # Of a file that somebody else put there, a container's or Kubernetes' secret say, its owner decides.
+        if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
+            raise SecretsExposed(
+                f"{path} holds the key of the secrets, but others may read or write it (mode "
+                f"{stat.S_IMODE(found.st_mode):04o}); chmod 600 {path.name}, and change the key if somebody may have "
+                "read it (stationkeeper keys rotate-secrets)"
+            )
+        text = os.read(descriptor, _LONGEST).decode("ascii", "replace")
+    except OSError as error:
+        raise LogUnavailable(f"{path} cannot be read ({error.strerror}); check its disk") from error
+    finally:
+        os.close(descriptor)
+    return SecretsKey.parse(text, _words(path))
+
+
+def _words(path: Path) -> str:
+    return f"the file {path}"
+
+
+def _write(path: Path, key: SecretsKey, *, like: Path) -> None:
+    """Write a key file that nobody but its owner may read; it and its name are durable on return."""
+    remove(path)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if os.geteuid() == 0 and like.exists():
+                owner = like.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            os.write(descriptor, key.text().encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise LogUnavailable(
+            f"{path} cannot be made ({error.strerror}); check its folder, or name another place in [log] "
+            "secrets_key_file"
+        ) from error
