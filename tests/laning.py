@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from attrs import evolve
 
 from stationkeeper.engine.delivery.lanes import Lanes
-from stationkeeper.engine.sending import Answer, Destination, Owed
+from stationkeeper.engine.delivery.queues import WINDOW
+from stationkeeper.engine.sending import Answer, Destination, Owed, Owing
 from stationkeeper.engine.settings import EngineSettings
 
 OK = Answer(status=200)
@@ -36,14 +37,11 @@ def owed(n: int, subject: str = "CP-1", webhook: str = "w", *, round: int = 0) -
 
 
 class Book:
-    """What a projection would know: the head of every lane."""
+    """What a projection knows of lanes, as far as the scheduler asks for it."""
 
     def __init__(self) -> None:
         self.owed: dict[str, dict[str, list[Owed]]] = {}
         """By webhook and subject: what is owed, in order."""
-
-    def webhooks(self) -> Iterable[str]:
-        return list(self.owed)
 
     def pending(self) -> Iterable[Owed]:
         return [message for lanes in self.owed.values() for lane in lanes.values() for message in lane]
@@ -53,12 +51,6 @@ class Book:
 
     def lane(self, webhook: str, subject: str) -> Iterable[Owed]:
         return self.owed.get(webhook, {}).get(subject, [])
-
-    def destination(self, webhook: str) -> Destination | None:
-        raise NotImplementedError
-
-    def body(self, message: Owed) -> bytes:
-        raise NotImplementedError
 
     def put(self, message: Owed) -> None:
         """Let a message stand at the head of its lane, alone."""
@@ -79,9 +71,9 @@ class Book:
 class Machine(Lanes):
     """The scheduler, with a book of what is owed."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, window: int) -> None:
         self.book = Book()
-        super().__init__(settings, lambda: self.book)
+        super().__init__(settings, lambda: cast("Owing", self.book), window=window)
 
     def tell_head(self, message: Owed, now: float) -> None:
         """Say what stands at the head of a message's lane, as the book has it."""
@@ -94,8 +86,8 @@ class Machine(Lanes):
         return len(self._queues[webhook].lanes)
 
 
-def lanes(*webhooks: str, **settings: Any) -> Machine:
-    machine = Machine(EngineSettings(**settings))
+def lanes(*webhooks: str, window: int = WINDOW, **settings: Any) -> Machine:
+    machine = Machine(EngineSettings(**settings), window)
     for webhook in webhooks or ("w",):
         machine.direct(webhook, destination(webhook), 0.0)
     return machine

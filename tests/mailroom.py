@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -90,6 +90,7 @@ class Gateway:
         self.broken = False
         self.secrets_broken = False
         self.notes: list[Attempted] = []
+        self.checkpoint = b""
         self.deliveries = Deliveries(
             lambda: self.fold.state(outbox),
             receiver,
@@ -97,6 +98,8 @@ class Gateway:
             note=self.note,
             secret=self.secret,
             recall=self.recall,
+            history=self.history,
+            checkpoint=lambda: self.checkpoint,
             writable=lambda: self.writable,
             clock=self.clock,
             now=self.clock.wall,
@@ -132,6 +135,16 @@ class Gateway:
 
     async def recall(self, message: Owed) -> bytes:
         return recall(self.log.read(), message)
+
+    async def history(self, message: str) -> Sequence[Attempted]:
+        await trio.lowlevel.checkpoint()
+        if self.broken:
+            raise LogUnavailable("the disk is gone")
+        return self.log.attempts_at(message)
+
+    def told(self, *kinds: type[Event]) -> list[Event]:
+        """Return the events of these kinds, in order."""
+        return [decode(recorded) for recorded in self.log.read(kinds={kind.kind for kind in kinds})]
 
     def outcomes(self) -> list[Any]:
         kinds = {DeliverySucceeded.kind, DeliveryParked.kind}

@@ -24,7 +24,7 @@ from ..settings import EngineSettings
 from .breaker import State as BreakerState
 from .condition import Condition
 from .hosts import Hosts
-from .queues import Lane, Queue, mended, vaulted
+from .queues import WINDOW, Lane, Queue, mended, vaulted
 from .retries import Progress, next_attempt
 from .timers import Timers
 from .tried import Tried
@@ -37,7 +37,7 @@ class Lanes:
     Times are seconds on a stepless clock, and never go back.
     """
 
-    def __init__(self, settings: EngineSettings, owing: Callable[[], Owing]) -> None:
+    def __init__(self, settings: EngineSettings, owing: Callable[[], Owing], *, window: int = WINDOW) -> None:
         self.retry = settings.retry
         self.tried = Tried()
         """What is known of messages that failed."""
@@ -45,6 +45,7 @@ class Lanes:
         self._share = settings.webhook_concurrency
         self._rate = settings.webhook_rate
         self._owing = owing
+        self._window = window
         self._queues: dict[str, Queue] = {}
         self._hosts = Hosts(settings.host_concurrency)
         self._flying: dict[str, Lane] = {}
@@ -66,7 +67,7 @@ class Lanes:
         queue = self._queues.get(webhook)
         before = None if queue is None else queue.destination
         if queue is None:
-            queue = self._queues[webhook] = Queue(destination, Condition(self.retry))
+            queue = self._queues[webhook] = Queue(destination, Condition(self.retry), self._window)
             if destination.health == "suspended":
                 queue.condition.breaker.suspend()
         queue.destination = destination

@@ -52,10 +52,10 @@ class Queue:
 
     __slots__ = (
         "bucket", "called", "condition", "destination", "disabling", "flying", "held_until", "host", "lanes",
-        "more", "ready", "sweep", "ticket", "turning", "wakes_at", "webhook",
+        "more", "ready", "sweep", "ticket", "turning", "wakes_at", "webhook", "window",
     )  # fmt: skip
 
-    def __init__(self, destination: Destination, condition: Condition) -> None:
+    def __init__(self, destination: Destination, condition: Condition, window: int = WINDOW) -> None:
         self.webhook = destination.webhook
         self.destination: Destination | None = destination
         """None: it was removed."""
@@ -70,6 +70,7 @@ class Queue:
         """Whether a lane may be ready that is not held here."""
         self.sweep: Iterator[str] | None = None
         """The lanes that this sweep has still to look at."""
+        self.window = window
         self.flying = 0
         self.held_until = 0.0
         """Until then nothing begins: what its attempts need is not there."""
@@ -96,7 +97,7 @@ class Queue:
         """Ready lanes that are worth holding now."""
         if not self.active:
             return 0
-        return PROBES if self.condition.breaker.tripped else WINDOW
+        return PROBES if self.condition.breaker.tripped else self.window
 
     @property
     def until(self) -> float:

@@ -25,6 +25,9 @@ from stationkeeper.projections import outbox
 # --- the log, a pause, a restart -------------------------------------------------------------------------------------
 
 
+OF_ANOTHER_LOG = "msg_" + "X" * 26
+
+
 async def test_nothing_begins_while_the_log_cannot_be_written(
     gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
 ) -> None:
@@ -258,7 +261,7 @@ async def test_a_message_that_can_never_be_made_is_parked(
 ) -> None:
     async with sending(gateway):
         request = DeliveryRequested(
-            message="msg_of_another_log", webhook="w", type="chargestation.online", position=1, round=1
+            message=OF_ANOTHER_LOG, webhook="w", type="chargestation.online", position=1, round=1
         )
         gateway.append(request, "CP-1")
         gateway.flip("CP-1")
@@ -266,7 +269,7 @@ async def test_a_message_that_can_never_be_made_is_parked(
 
     parked = gateway.outcomes()[0]
     assert isinstance(parked, DeliveryParked)
-    assert (parked.message, parked.attempts, parked.status) == ("msg_of_another_log", 0, None)
+    assert (parked.message, parked.attempts, parked.status) == (OF_ANOTHER_LOG, 0, None)
     assert parked.reason.startswith("its content can no longer be made from the log")
     assert receiver.versions("CP-1") == [1], "and its lane goes on"
 
@@ -285,7 +288,9 @@ async def test_a_log_that_cannot_be_read_uses_up_no_attempt(
 
     gateway.deliveries._recall = unreadable_at_first
     async with sending(gateway):
-        request = DeliveryRequested(message="msg_old", webhook="w", type="chargestation.online", position=1, round=1)
+        request = DeliveryRequested(
+            message=OF_ANOTHER_LOG, webhook="w", type="chargestation.online", position=1, round=1
+        )
         gateway.append(request, "CP-1")
         gateway.flip("CP-2")
         await trio.sleep(1.0)

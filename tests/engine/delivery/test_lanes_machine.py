@@ -11,7 +11,6 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from laning import DAY, OK, Machine, destination, lanes, started
 
-from stationkeeper.engine.delivery import queues
 from stationkeeper.engine.delivery.bucket import Bucket
 from stationkeeper.engine.sending import Answer, Destination, Owed
 from stationkeeper.engine.settings import Retry
@@ -19,7 +18,7 @@ from stationkeeper.engine.settings import Retry
 WEBHOOKS: Final = {"a": "https://one.example/a", "b": "https://ONE.example.:8443/b", "c": "https://two.example/c"}
 HOSTS: Final = {"a": "one", "b": "one", "c": "two"}
 SUBJECTS: Final = ("CP-1", "CP-2", "CP-3", "CP-4", "CP-5", "")
-CONCURRENCY, OF_ONE, OF_A_HOST = 6, 3, 4
+CONCURRENCY, OF_ONE, OF_A_HOST, WINDOW = 6, 3, 4, 2
 RATE: Final = 2.0
 """Attempts a second, of webhook c."""
 NOBODY_ANSWERS: Final = Answer(status=None, error="no route to host", local=True)
@@ -37,7 +36,6 @@ class Deliver(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.window, queues.WINDOW = queues.WINDOW, 2
         self.now = 0.0
         self.numbers = itertools.count(1)
         self.standing: dict[tuple[str, str], Owed] = {}
@@ -48,7 +46,9 @@ class Deliver(RuleBasedStateMachine):
         self.held: set[str] = set()
         self.held_until: dict[str, float] = {}
         self.begun_at: defaultdict[str, list[float]] = defaultdict(list)
-        self.machine: Machine = lanes(concurrency=CONCURRENCY, webhook_concurrency=OF_ONE, host_concurrency=OF_A_HOST)
+        self.machine: Machine = lanes(
+            window=WINDOW, concurrency=CONCURRENCY, webhook_concurrency=OF_ONE, host_concurrency=OF_A_HOST
+        )
         self.machine.direct("w", None, 0.0)
         for webhook in WEBHOOKS:
             self.machine.direct(webhook, self.to(webhook), 0.0)
@@ -186,7 +186,7 @@ class Deliver(RuleBasedStateMachine):
     def little_is_held(self) -> None:
         for webhook in "abc":
             ready = len(self.machine._queues[webhook].ready)
-            assert ready <= (2 if webhook not in self.held else 0)
+            assert ready <= (WINDOW if webhook not in self.held else 0)
 
     def teardown(self) -> None:
         """Let every receiver be well: everything that was owed is delivered, each lane in order."""
@@ -212,7 +212,6 @@ class Deliver(RuleBasedStateMachine):
                 assert deadline is not None, "something is owed, and nothing will ever start"
                 assert deadline > self.now, "something is due, and does not start"
                 self.now = deadline
-        queues.WINDOW = self.window
 
 
 TestDeliver = Deliver.TestCase

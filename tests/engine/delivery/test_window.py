@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from laning import DAY, ILL, OK, Machine, delivered, destination, fail, lanes, outage, owed, put, started
 
-from stationkeeper.engine.delivery import queues
 from stationkeeper.engine.delivery.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE
 from stationkeeper.engine.delivery.bucket import BURST, Bucket
 from stationkeeper.engine.delivery.hosts import Hosts, host_of
@@ -110,28 +109,23 @@ def test_lanes_that_wait_for_a_retry_take_no_room() -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(9, 40))
 def test_no_lane_starves_however_much_the_others_owe(seed: int, window: int, stations: int) -> None:
-    random, before = Random(seed), queues.WINDOW
-    queues.WINDOW = window
-    try:
-        machine, numbers = lanes(webhook_concurrency=3), iter(range(10**6))
-        for n in range(stations):
-            machine.book.add(owed(next(numbers), f"CP-{n}"))
-        machine.direct("w", destination(), 0.0)
-        waited = Counter[str]()
-        for _ in range(6 * stations):
-            for message in started(machine):
-                for lane in machine.book.heads("w"):
-                    waited[lane.subject] += 1
-                waited[message.subject] = 0
-                assert max(waited.values()) <= 2 * stations + window + 3, "a lane waits for ever"
-                assert message == next(iter(machine.book.lane("w", message.subject))), "out of order"
-                # The busiest lanes never run dry.
-                for busy in {message.subject, f"CP-{random.randrange(3)}"}:
-                    machine.book.add(owed(next(numbers), busy))
-                    machine.tell_head(owed(0, busy), 0.0)
-                delivered(machine, message)
-    finally:
-        queues.WINDOW = before
+    random, machine, numbers = Random(seed), lanes(webhook_concurrency=3, window=window), iter(range(10**6))
+    for n in range(stations):
+        machine.book.add(owed(next(numbers), f"CP-{n}"))
+    machine.direct("w", destination(), 0.0)
+    waited = Counter[str]()
+    for _ in range(6 * stations):
+        for message in started(machine):
+            for lane in machine.book.heads("w"):
+                waited[lane.subject] += 1
+            waited[message.subject] = 0
+            assert max(waited.values()) <= 2 * stations + window + 3, "a lane waits for ever"
+            assert message == next(iter(machine.book.lane("w", message.subject))), "out of order"
+            # The busiest lanes never run dry.
+            for busy in {message.subject, f"CP-{random.randrange(3)}"}:
+                machine.book.add(owed(next(numbers), busy))
+                machine.tell_head(owed(0, busy), 0.0)
+            delivered(machine, message)
 
 
 # --- hosts -----------------------------------------------------------------------------------------------------------
