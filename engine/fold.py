@@ -9,7 +9,7 @@ odd one changes nothing. It says what it changed as a sequence of changes, each 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
@@ -18,7 +18,7 @@ from .codec import decode
 from .entry import Recorded
 from .errors import NewerSchema
 from .events import Event, GatewayStarted, Unknown
-from .sending import Owed, Owing
+from .sending import Owed, Owing, Place
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -41,6 +41,18 @@ class Below:
     def changes(self, projection: Projection[Any, C]) -> Sequence[C]:
         """Return what the event changed in the projection."""
         return self._changes.get(projection.name, ())
+
+
+@frozen(kw_only=True, eq=False)
+class Retelling:
+    """How bodies of messages are made that the state no longer has."""
+
+    kinds: frozenset[str]
+    """The kinds of events that they follow from."""
+    retell: Callable[[Iterable[Recorded], Collection[Place]], Iterator[tuple[Place, bytes]]]
+    """Make what was told at some places, from a log up to the last of them; of a station, from its share of it."""
+    render: Callable[[Owed, bytes], bytes]
+    """Make a body of that; LookupError if it is of another message."""
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -67,8 +79,8 @@ class Projection(Generic[S, C]):
     have listened since. At most one projection of an engine says this."""
     owing: Callable[[S], Owing] | None = field(default=None)
     """For delivery: the messages that webhooks are owed; its changes are `Owed`. At most one projection has this."""
-    recall: Callable[[Iterable[Recorded], Owed], bytes] | None = field(default=None)
-    """For delivery: make the body of a message that the state no longer has, from the log up to its cause."""
+    retelling: Retelling | None = field(default=None)
+    """For delivery: how to make the body of a message that the state no longer has."""
 
     def __repr__(self) -> str:
         return f"<projection {self.name} {self.version}>"

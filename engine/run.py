@@ -26,7 +26,7 @@ from .clock import Clock, SystemClock, rfc3339
 from .codec import seal
 from .core import Engine
 from .delivery.loop import Deliveries
-from .entry import Beat, Entry, Recorded
+from .entry import Beat, Entry
 from .errors import ClockBehind, Conflict, LogUnavailable
 from .events import (
     Event,
@@ -41,6 +41,7 @@ from .log import Attempted, Log
 from .log.secrets import MemorySecrets, Secrets, open_secrets
 from .log.secrets_key import KeySource
 from .log.sqlite import SqliteLog, log_path, open_log
+from .log.stations import life_of
 from .loops import each_second, keep_checkpoint, keep_checkpoints, keep_snapshot, keep_snapshots, watch
 from .names import Entropy, lapsed_id, lost_id, new_id
 from .runs import runs
@@ -272,14 +273,18 @@ def _deliveries(engine: Engine, outbox: Projection[Any, Any], sender: Sender) ->
     """Wire the delivery loop: what it is owed, how it records, and how it recalls what the outbox has forgotten."""
 
     async def recall(message: Owed) -> bytes:
-        if outbox.recall is None:
+        retelling = outbox.retelling
+        if retelling is None:
             raise LookupError(f"{outbox.name} cannot recall message {message.id}")
 
-        def replay(make: Callable[[Iterable[Recorded], Owed], bytes]) -> bytes:
+        def replay() -> bytes:
             with engine.reader() as log:
-                return make(log.read(until=message.position), message)
+                life = life_of(log, message.subject, until=message.position, kinds=retelling.kinds)
+                for _, told in retelling.retell(life, [(message.position, message.subject)]):
+                    return retelling.render(message, told)
+            raise LookupError(f"the log derives no message {message.id} at position {message.position}")
 
-        return await trio.to_thread.run_sync(replay, outbox.recall)
+        return await trio.to_thread.run_sync(replay)
 
     def read_history(message: str) -> Sequence[Attempted]:
         with engine.reader() as log:

@@ -6,7 +6,7 @@ derives `Owed` from the log. A `Sender` owns *how*: one attempt over the wire.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -94,7 +94,19 @@ class Owing(Protocol):
         ...
 
     def body(self, message: Owed) -> bytes:
-        """Return a pending message's body: a function of the log up to its cause."""
+        """Return a pending message's body: a function of the log up to its cause.
+
+        Raises:
+            LookupError: the state no longer has what it says; the projection's `retelling` makes it from the log.
+        """
+        ...
+
+    def evicted(self) -> Iterable[tuple[Place, bytes]]:
+        """Hand over, once, what pending messages say that the state had to forget to make room, to be put by."""
+        ...
+
+    def untold(self, subject: str) -> Collection[Place]:
+        """Return what a subject's pending messages say that the state no longer has."""
         ...
 
 

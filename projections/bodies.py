@@ -73,8 +73,13 @@ def message_id(webhook: str, event: str, type: str, station: str, base: int = 0)
     restored = _framed(str(base)) if base else b""
     fields = (_framed(RULE, webhook), _size(len(cause)), cause, _framed(type), _size(len(of)), of, restored)
     digest = sha256(b"".join(fields)).digest()
-    # 26 characters of base32 are 130 bits: 13 pairs of 10. `base64.b32encode` takes three times as long.
-    n, pairs = int.from_bytes(digest[:17], "big") >> 6, _PAIRS
+    return write_id(int.from_bytes(digest[:17], "big") >> 6)
+
+
+def write_id(n: int) -> str:
+    """Write the 130 bits of a message's id out."""
+    # 26 characters of base32 are 13 pairs of 10 bits. `base64.b32encode` takes three times as long.
+    pairs = _PAIRS
     return (
         f"msg_{pairs[n >> 120]}{pairs[n >> 110 & 1023]}{pairs[n >> 100 & 1023]}{pairs[n >> 90 & 1023]}"
         f"{pairs[n >> 80 & 1023]}{pairs[n >> 70 & 1023]}{pairs[n >> 60 & 1023]}{pairs[n >> 50 & 1023]}"

@@ -1,14 +1,17 @@
 """One webhook's messages: its lanes of pending ones, and those that are pending no more.
 
-A message moves as O6 says: pending -> delivered | parked | skipped | cancelled, and by request delivered, parked and
-skipped -> pending again. Every move returns the messages that changed, each in its new state.
+A message moves as O6 says: pending -> delivered | parked | skipped | cancelled, skipped -> delivered when what was in
+flight is accepted after all, and by request delivered, parked and skipped -> pending again. Every move returns the
+messages that changed, each in its new state.
+
+A message is kept as a record of forty bytes (`packed`), and a lane is the records of its messages in one string of
+bytes: there may be a million of them (ADR 0024). What they tell stands in `scenes`.
 """
 
 from __future__ import annotations
 
-from bisect import insort_right
-from collections import deque
 from collections.abc import Iterator
+from heapq import nsmallest
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -16,7 +19,25 @@ from msgspec.structs import replace
 
 from ..engine.events import Micros
 from ..engine.sending import Destination, MessageState, Owed
-from .bodies import FLIPS, Scene
+from .packed import (
+    ORDER,
+    SIZE,
+    again,
+    at_of,
+    find,
+    id_of,
+    is_flip,
+    moved,
+    pack,
+    pack_id,
+    place_of,
+    position_of,
+    round_of,
+    state_of,
+    unpack,
+    was_requested,
+)
+from .scenes import Scenes, Told
 from .webhooks import Webhook, mended
 
 LANE: Final = 64
@@ -27,16 +48,7 @@ older ones can be asked for one by one, or their history pulled."""
 DELIVERED_KEPT: Final = 100
 """Delivered messages that a webhook's state remembers, to be shown and sent again without a look at the log."""
 
-
 Outcome: TypeAlias = Literal["delivered", "parked"]
-
-
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """A message, and what its body is made of."""
-
-    owed: Owed
-    scene: Scene | None
-    """None: it was asked for again after the state had forgotten it; the log still tells (`outbox.recall`)."""
 
 
 class KeptBox(msgspec.Struct, frozen=True):
@@ -46,69 +58,96 @@ class KeptBox(msgspec.Struct, frozen=True):
     accepted_at: Micros
     failing_since: Micros | None
     afresh_at: Micros
-    lanes: dict[str, list[Message]]
-    aside: list[Message]
+    lanes: dict[str, bytes]
+    """The lane first that has been owing for longest."""
+    aside: list[tuple[str, bytes]]
     """The one put away longest ago first."""
-    delivered: list[Message]
+    delivered: list[tuple[str, bytes]]
     """The one delivered longest ago first."""
-
-
-def _order(message: Message) -> tuple[int, bool]:
-    """Order a lane by position, flips before the rest (O2)."""
-    return message.owed.position, message.owed.type not in FLIPS
 
 
 class Box:
     """What one webhook is owed, and what became of what it was owed."""
 
-    def __init__(self, webhook: Webhook) -> None:
+    def __init__(self, webhook: Webhook, scenes: Scenes) -> None:
         self.webhook = webhook
+        self.scenes = scenes
+        """What is told; shared by all boxes."""
         self.accepted_at: Micros = webhook.created_at
         """When it last accepted a message, or was added or enabled."""
         self.failing_since: Micros | None = None
         """Since when it fails, as far as a message parked since then tells."""
         self.afresh_at: Micros = webhook.created_at
         """When it was added, enabled or mended last: what failed before counts no more."""
-        self.lanes: dict[str, list[Message]] = {}
-        """Subject -> what is pending, in the order in which it must be sent. No lane is empty."""
-        self._known: dict[str, Message] = {}
-        """By id: what is pending, and what is remembered besides."""
-        self._aside: deque[str] = deque()
-        """Which of them were parked or skipped, the one put away longest ago first."""
-        self._delivered: deque[str] = deque()
-        """Which of them were delivered, the one delivered longest ago first."""
+        self.lanes: dict[str, bytes] = {}
+        """Subject -> the records of what is pending, in the order in which it must be sent. No lane is empty."""
+        self._pending = 0
+        """How many that are."""
+        self._aside: dict[bytes, tuple[str, bytes]] = {}
+        """By id, what was parked or skipped, with its subject: the one put away longest ago first."""
+        self._delivered: dict[bytes, tuple[str, bytes]] = {}
+        """By id, what was delivered, with its subject: the one delivered longest ago first."""
 
-    def find(self, id: str) -> Message | None:
-        """Return a message in whichever state it is; none if it never was here or is forgotten."""
-        return self._known.get(id)
+    # --- looking -----------------------------------------------------------------------------------------------------
 
-    def pending(self) -> Iterator[Message]:
+    def find(self, id: str) -> Owed | None:
+        """Return a message in whichever state it is; none if it never was here or is forgotten.
+
+        It looks through all that is pending, some 10 ms for a million messages in full lanes.
+        """
+        key = pack_id(id)
+        if key is None:
+            return None
+        found = self._aside.get(key) or self._delivered.get(key)
+        if found is None:
+            subject, at = self._where(key, "")
+            if at < 0:
+                return None
+            found = subject, self.lanes[subject][at : at + SIZE]
+        return self._owed(*found)
+
+    def lane(self, subject: str) -> Iterator[Owed]:
+        """Return what is pending in one lane, in the order in which it must be sent."""
+        return (self._owed(subject, record) for record in _records(self.lanes.get(subject, b"")))
+
+    def heads(self) -> Iterator[Owed]:
+        """Return what stands at the head of each lane, the lane first that has been owing for longest."""
+        return (self._owed(subject, lane[:SIZE]) for subject, lane in self.lanes.items())
+
+    def pending(self) -> Iterator[Owed]:
         """Return all that is pending, each lane in order."""
-        for lane in self.lanes.values():
-            yield from lane
+        return (self._owed(subject, record) for subject, lane in self.lanes.items() for record in _records(lane))
 
     def oldest(self) -> tuple[Owed, Micros | None] | None:
-        """Return the pending message of the oldest cause, with that one's time if it is remembered; none if none is.
+        """Return the oldest pending message, and when its cause was, if that is known; none if nothing is pending."""
+        if not self.lanes:
+            return None
+        record, subject = min((lane[:SIZE], subject) for subject, lane in self.lanes.items())
+        return self._owed(subject, record), at_of(record)
 
-        It looks at the head of each lane: a millisecond for some thousands of them.
+    def messages(
+        self, state: MessageState, *, after: tuple[int, str] | None = None, limit: int | None = None
+    ) -> Iterator[Owed]:
+        """Return what is remembered of the messages in a state, by cause, and of one cause by id (as it is packed).
+
+        Args:
+            after: go on behind this position and id.
+            limit: no more than so many; no others are made, however many are pending.
         """
-        head = min((lane[0] for lane in self.lanes.values()), key=_order, default=None)
-        return None if head is None else (head.owed, None if head.scene is None else head.scene.at)
-
-    def messages(self, state: MessageState) -> list[Message]:
-        """Return what is remembered of the messages in a state, oldest cause first."""
-        found = self.pending() if state == "pending" else self._put_away_as(state)
-        return sorted(found, key=lambda message: (*_order(message), message.owed.subject))
+        least = b"" if after is None else after[0].to_bytes(8, "big") + (pack_id(after[1]) or b"")
+        if state == "pending":
+            begun = [(rest, subject) for subject, lane in self.lanes.items() if (rest := _behind(lane, least))]
+            # The first so many messages are in the lanes that begin first.
+            chosen = begun if limit is None else nsmallest(limit, begun, key=lambda lane: place_of(lane[0]))
+            found = [(record, subject) for lane, subject in chosen for record in _records(lane)]
+        else:
+            found = [(record, subject) for subject, record in self._put_away_as(state) if place_of(record) > least]
+        found.sort(key=lambda one: place_of(one[0]))
+        return (self._owed(subject, record) for record, subject in found[:limit])
 
     def count(self, state: MessageState) -> int:
         """Count the messages remembered in a state."""
-        if state == "pending":
-            return len(self._known) - len(self._aside) - len(self._delivered)
-        return len(self._put_away_as(state))
-
-    def _put_away_as(self, state: MessageState) -> list[Message]:
-        kept = self._delivered if state == "delivered" else self._aside
-        return [message for message in map(self._known.__getitem__, kept) if message.owed.state == state]
+        return self._pending if state == "pending" else sum(1 for _ in self._put_away_as(state))
 
     def destination(self) -> Destination:
         """Return where its messages go now."""
@@ -130,6 +169,25 @@ class Box:
             failing_since=self.failing_since,
         )
 
+    def _owed(self, subject: str, record: bytes) -> Owed:
+        return unpack(record, self.webhook.id, subject)
+
+    def _put_away_as(self, state: MessageState) -> Iterator[tuple[str, bytes]]:
+        kept = self._delivered if state == "delivered" else self._aside
+        return (found for found in kept.values() if state_of(found[1]) == state)
+
+    def _where(self, id: bytes, subject: str) -> tuple[str, int]:
+        """Return the lane that holds a pending message, and where; -1 if none does.
+
+        It is that of the subject. All others are looked through as well, because the first releases recorded outcomes
+        without one.
+        """
+        at = find(self.lanes.get(subject, b""), id)
+        if at >= 0:
+            return subject, at
+        holding = ((other, find(lane, id)) for other, lane in self.lanes.items() if id in lane)
+        return next((found for found in holding if found[1] >= 0), (subject, -1))
+
     # --- moves -------------------------------------------------------------------------------------------------------
 
     def mend(self, webhook: Webhook, at: Micros) -> None:
@@ -141,84 +199,135 @@ class Box:
             self.accepted_at = max(self.accepted_at, at)
         self.webhook = webhook
 
-    def owe(self, message: Message) -> list[Owed]:
+    def owe(self, message: Owed, told: Told) -> list[Owed]:
         """Let a message be pending; one that is known already stays as it is."""
-        return [] if self.find(message.owed.id) else self._enter(message)
-
-    def settle(self, id: str, round: int, state: Outcome, at: Micros) -> list[Owed]:
-        """Let a pending message have its outcome; one of another round changes nothing."""
-        message = self._known.get(id)
-        if message is None or message.owed.state != "pending" or message.owed.round != round:
+        record = pack(message, told.scene.at)
+        assert record is not None, f"{message} was derived by no rule"
+        id, subject = id_of(record), message.subject
+        if id in self._aside or id in self._delivered or find(self.lanes.get(subject, b""), id) >= 0:
             return []
-        self._leave(message)
+        self.scenes.owe((message.position, subject), told)
+        return self._enter(message, record)
+
+    def settle(self, id: str, subject: str, round: int, state: Outcome, at: Micros) -> list[Owed]:
+        """Let a pending message have its outcome; one of another round changes nothing.
+
+        One that was skipped in flight, and was accepted after all, is delivered.
+        """
+        record = self._taken(id, subject, round) or (self._skipped(id, round) if state == "delivered" else None)
+        if record is None:
+            return []
         if state == "delivered":
             self.accepted_at, self.failing_since = max(self.accepted_at, at), None
         elif self.failing_since is None:
-            begun = at if message.scene is None else message.scene.at
-            self.failing_since = max(self.accepted_at, self.afresh_at, begun)
-        return [self._put_away(message, state)]
+            begun = at_of(record[1])
+            self.failing_since = max(self.accepted_at, self.afresh_at, at if begun is None else begun)
+        return [self._put_away(*record, state)]
+
+    def skip(self, id: str, subject: str, round: int) -> list[Owed]:
+        """Let a pending message be sent no more; one of another round stays as it is."""
+        taken = self._taken(id, subject, round)
+        return [] if taken is None else [self._put_away(*taken, "skipped")]
 
     def request(self, asked: Owed) -> list[Owed]:
         """Let a message be pending once more, in the round asked for; one that is pending cannot be requested (O8)."""
-        known = self.find(asked.id)
-        if known is None:
-            return self._enter(Message(asked, None))
-        if known.owed.state == "pending" or asked.round != known.owed.round + 1:
+        record = pack(asked, None, requested=True)
+        if record is None:
             return []
-        return self._again(known)
+        id = id_of(record)
+        known = self._aside.get(id) or self._delivered.get(id)
+        if known is not None:
+            return self._again(*known, requested=True) if asked.round == round_of(known[1]) + 1 else []
+        if self._where(id, asked.subject)[1] >= 0:
+            return []
+        self.scenes.owe_again((asked.position, asked.subject))
+        return self._enter(asked, record)
 
     def recover(self, since: int, until: int) -> list[Owed]:
         """Let the parked and skipped messages whose causes lie in a range be pending once more (O9)."""
-        aside = map(self._known.__getitem__, self._aside)
-        lost = [message for message in aside if since <= message.owed.position <= until]
-        lost.sort(key=lambda message: (*_order(message), message.owed.subject))
+        lost = [(r[ORDER], s, r) for s, r in self._aside.values() if since <= position_of(r) <= until]
         changed: list[Owed] = []
-        for message in lost:
-            changed += self._again(message)
+        for _, subject, record in sorted(lost):
+            changed += self._again(subject, record, requested=False)
         return changed
 
     def cancel(self) -> list[Owed]:
         """Let everything pending be cancelled: the webhook was removed (O4)."""
-        return [replace(message.owed, state="cancelled") for message in self.messages("pending")]
+        for subject, lane in self.lanes.items():
+            for record in _records(lane):
+                self.scenes.settle((position_of(record), subject))
+        return [replace(message, state="cancelled") for message in self.messages("pending")]
 
-    def _again(self, message: Message) -> list[Owed]:
-        kept = self._delivered if message.owed.state == "delivered" else self._aside
-        if message.owed.id in kept:  # or it was forgotten since, for one that was recovered just before it
-            kept.remove(message.owed.id)
-        owed = replace(message.owed, state="pending", round=message.owed.round + 1)
-        return self._enter(Message(owed, message.scene))
+    def _again(self, subject: str, record: bytes, *, requested: bool) -> list[Owed]:
+        # It may have been forgotten since, if it was recovered just after others.
+        (self._delivered if state_of(record) == "delivered" else self._aside).pop(id_of(record), None)
+        self.scenes.owe_again((position_of(record), subject))
+        record = again(record, requested=requested)
+        return self._enter(self._owed(subject, record), record)
 
-    def _enter(self, message: Message) -> list[Owed]:
-        owed = message.owed
-        lane = self.lanes.get(owed.subject)
-        if lane is None:
-            self.lanes[owed.subject] = lane = [message]
-        else:
-            insort_right(lane, message, key=_order)
-        self._known[owed.id] = message
-        changed = [owed]
-        if len(lane) > LANE:
+    def _enter(self, message: Owed, record: bytes) -> list[Owed]:
+        """Put a message into its place in its lane, and keep the lane as short as it has to be."""
+        subject = message.subject
+        lane = self.lanes.get(subject, b"")
+        at, order = len(lane), record[ORDER]
+        while at and lane[at - SIZE : at][ORDER] > order:
+            at -= SIZE
+        self.lanes[subject] = lane = lane[:at] + record + lane[at:]
+        self._pending += 1
+        changed = [message]
+        if self.webhook.record.mode == "latest" and is_flip(record):
+            # Only the newest state matters, and what somebody asked for.
+            flips = [other for other in _records(lane) if is_flip(other)]
+            changed += [self._skip(subject, other) for other in flips[:-1] if not was_requested(other)]
+            lane = self.lanes[subject]
+        if len(lane) > LANE * SIZE:
             # Two right after the head: states still alternate, and a subscriber sees the hole by the version.
-            for skipped in lane[1:3]:
-                self._leave(skipped)
-                changed.append(self._put_away(skipped, "skipped"))
+            changed += [self._skip(subject, lane[at : at + SIZE]) for at in (SIZE, 2 * SIZE)]
         return changed
 
-    def _leave(self, message: Message) -> None:
-        lane = self.lanes[message.owed.subject]
-        lane.remove(message)
-        if not lane:
-            del self.lanes[message.owed.subject]
+    def _skip(self, subject: str, record: bytes) -> Owed:
+        self._leave(subject, find(self.lanes[subject], id_of(record)))
+        return self._put_away(subject, record, "skipped")
 
-    def _put_away(self, message: Message, state: Literal["delivered", "parked", "skipped"]) -> Owed:
+    def _taken(self, id: str, subject: str, round: int) -> tuple[str, bytes] | None:
+        """Take a pending message out of its lane; none if it is not pending in that round."""
+        key = pack_id(id)
+        if key is None or key in self._aside or key in self._delivered:
+            return None
+        subject, at = self._where(key, subject)
+        if at < 0:
+            return None
+        record = self.lanes[subject][at : at + SIZE]
+        if round_of(record) != round:
+            return None
+        self._leave(subject, at)
+        return subject, record
+
+    def _skipped(self, id: str, round: int) -> tuple[str, bytes] | None:
+        """Take up what was skipped in that round, as far as it is remembered."""
+        key = pack_id(id)
+        found = self._aside.get(key) if key is not None else None
+        if key is None or found is None or state_of(found[1]) != "skipped" or round_of(found[1]) != round:
+            return None
+        return self._aside.pop(key)
+
+    def _leave(self, subject: str, at: int) -> None:
+        lane = self.lanes[subject]
+        self.scenes.settle((position_of(lane[at : at + SIZE]), subject))
+        self._pending -= 1
+        if len(lane) > SIZE:
+            self.lanes[subject] = lane[:at] + lane[at + SIZE :]
+        else:
+            del self.lanes[subject]
+
+    def _put_away(self, subject: str, record: bytes, state: Literal["delivered", "parked", "skipped"]) -> Owed:
         """Remember a message in its new state, and forget the one that was put away longest ago if they are many."""
         kept, most = (self._delivered, DELIVERED_KEPT) if state == "delivered" else (self._aside, ASIDE_KEPT)
-        owed = replace(message.owed, state=state)
-        self._known[owed.id] = Message(owed, message.scene)
-        kept.append(owed.id)
+        record = moved(record, state)
+        kept[id_of(record)] = subject, record
         if len(kept) > most:
-            del self._known[kept.popleft()]
-        return owed
+            del kept[next(iter(kept))]
+        return self._owed(subject, record)
 
     # --- written down ------------------------------------------------------------------------------------------------
 
@@ -230,17 +339,29 @@ class Box:
             failing_since=self.failing_since,
             afresh_at=self.afresh_at,
             lanes=self.lanes,
-            aside=[self._known[id] for id in self._aside],
-            delivered=[self._known[id] for id in self._delivered],
+            aside=list(self._aside.values()),
+            delivered=list(self._delivered.values()),
         )
 
     @staticmethod
-    def read(kept: KeptBox) -> Box:
+    def read(kept: KeptBox, scenes: Scenes) -> Box:
         """Return the box that was written down."""
-        box = Box(kept.webhook)
+        box = Box(kept.webhook, scenes)
         box.accepted_at, box.failing_since, box.afresh_at = kept.accepted_at, kept.failing_since, kept.afresh_at
         box.lanes = kept.lanes
-        box._known = {message.owed.id: message for message in (*box.pending(), *kept.aside, *kept.delivered)}
-        box._aside = deque(message.owed.id for message in kept.aside)
-        box._delivered = deque(message.owed.id for message in kept.delivered)
+        box._pending = sum(map(len, kept.lanes.values())) // SIZE
+        box._aside = {id_of(record): (subject, record) for subject, record in kept.aside}
+        box._delivered = {id_of(record): (subject, record) for subject, record in kept.delivered}
         return box
+
+
+def _records(lane: bytes) -> Iterator[bytes]:
+    return (lane[at : at + SIZE] for at in range(0, len(lane), SIZE))
+
+
+def _behind(lane: bytes, least: bytes) -> bytes:
+    """Return a lane from the first record on whose place is behind another."""
+    at = 0
+    while at < len(lane) and place_of(lane[at : at + SIZE]) <= least:
+        at += SIZE
+    return lane[at:]

@@ -16,6 +16,7 @@ from ..engine.entry import Recorded
 from ..engine.events import (
     DeliveryParked,
     DeliveryRequested,
+    DeliverySkipped,
     DeliverySucceeded,
     Event,
     GatewayStarted,
@@ -26,21 +27,15 @@ from ..engine.events import (
     WebhookRecovered,
     WebhookTested,
 )
-from ..engine.fold import Below, Fold, Projection
-from ..engine.sending import Destination, MessageState, Owed
-from .bodies import (
-    DISABLED,
-    PING,
-    Scene,
-    WebhookScene,
-    message_id,
-    render_body,
-)
-from .box import Box, KeptBox, Message
+from ..engine.fold import Below, Projection, Retelling
+from ..engine.sending import Destination, MessageState, Owed, Place
+from .bodies import DISABLED, PING, message_id
+from .box import Box, KeptBox
 from .fleet import Station
 from .presence import presence
 from .registry import registry
-from .tellings import everybody, flips, newly_disabled, scene_of, settled, site_of
+from .scenes import KINDS, KeptScene, Scenes, Told, render_told, retell, station_told, webhook_told
+from .tellings import everybody, flips, newly_disabled, settled, site_of
 from .webhooks import Change as Subscription
 from .webhooks import webhooks
 
@@ -56,11 +51,13 @@ class Outbox:
     def __init__(self) -> None:
         self.boxes: dict[str, Box] = {}
         """By webhook, in the order of their ids."""
+        self.scenes = Scenes()
+        """What the newest of the pending messages tell."""
         self.rules = 0
         """The version of the derivation rules in force: the highest that any run has declared."""
 
     def __repr__(self) -> str:
-        return f"<outbox of {len(self.boxes)} webhooks, {sum(self.count(box) for box in self.boxes)} pending>"
+        return f"<outbox of {len(self.boxes)} webhooks, {sum(map(self.count, self.boxes))} pending>"
 
     @property
     def upgrade_needed(self) -> bool:
@@ -80,7 +77,7 @@ class Outbox:
         if change.now is None:
             return self.boxes.pop(change.webhook).cancel()
         if change.before is None:
-            self.boxes = dict(sorted({**self.boxes, change.webhook: Box(change.now)}.items()))
+            self.boxes = dict(sorted({**self.boxes, change.webhook: Box(change.now, self.scenes)}.items()))
         else:
             self.boxes[change.webhook].mend(change.now, at)
         return []
@@ -89,72 +86,88 @@ class Outbox:
 
     def pending(self) -> Iterator[Owed]:
         """Return all that is owed, each lane in the order in which it must be sent."""
-        if not self.upgrade_needed:
-            for box in self.boxes.values():
-                yield from (message.owed for message in box.pending())
+        for box in self._open():
+            yield from box.pending()
 
     def webhooks(self) -> Iterator[str]:
         """Return the ids of the webhooks that messages are owed to, or may be."""
-        if not self.upgrade_needed:
-            yield from self.boxes
+        return (box.webhook.id for box in self._open())
 
     def lane(self, webhook: str, subject: str) -> Iterator[Owed]:
         """Return what one lane owes, in the order in which it must be sent."""
-        box = self.boxes.get(webhook)
-        if box is not None and not self.upgrade_needed:
-            yield from (message.owed for message in box.lanes.get(subject, ()))
+        for box in self._open(webhook):
+            yield from box.lane(subject)
 
     def heads(self, webhook: str) -> Iterator[Owed]:
         """Return what stands at the head of each lane of a webhook, the lane first that has been owing for longest."""
-        box = self.boxes.get(webhook)
-        if box is not None and not self.upgrade_needed:
-            yield from (lane[0].owed for lane in box.lanes.values())
+        for box in self._open(webhook):
+            yield from box.heads()
 
     def destination(self, webhook: str) -> Destination | None:
         """Return where a webhook's messages go now; none if it was removed, or only a newer release may send."""
-        box = self.boxes.get(webhook)
-        return None if box is None or self.upgrade_needed else box.destination()
+        return next((box.destination() for box in self._open(webhook)), None)
 
     def body(self, message: Owed) -> bytes:
-        """Return a message's body.
+        """Return a pending message's body.
 
         Raises:
-            LookupError: the state has forgotten what it says, or never knew; `recall` makes it from the log.
+            LookupError: the state has forgotten what it says, or never knew; it was handed over as `evicted`, and can
+                be had from the log.
         """
-        box = self.boxes.get(message.webhook)
-        known = None if box is None else box.find(message.id)
-        if known is None or known.scene is None:
+        told = self.scenes.get((message.position, message.subject))
+        if told is None:
             raise LookupError(f"what message {message.id} says is remembered no more; recall it from the log")
-        return render_body(known.owed, known.scene)
+        return told.render(message)
+
+    def evicted(self) -> Iterator[tuple[Place, bytes]]:
+        """Hand over, once, what pending messages say that had to be forgotten to make room."""
+        return self.scenes.evicted()
+
+    def untold(self, subject: str) -> set[Place]:
+        """Return what a subject's pending messages say that is remembered no more."""
+        places = {(message.position, subject) for box in self._open() for message in box.lane(subject)}
+        return {place for place in places if self.scenes.get(place) is None}
+
+    def _open(self, webhook: str | None = None) -> Sequence[Box]:
+        """Return the boxes, or that of a webhook, as far as anything may be sent from them."""
+        if self.upgrade_needed:
+            return ()
+        if webhook is None:
+            return list(self.boxes.values())
+        box = self.boxes.get(webhook)
+        return () if box is None else (box,)
 
     # --- for people --------------------------------------------------------------------------------------------------
 
     def find(self, id: str) -> Owed | None:
         """Return a message by its id; none if there is no such message, or it is remembered no more."""
-        for box in self.boxes.values():
-            message = box.find(id)
-            if message is not None:
-                return message.owed
-        return None
+        return next((found for box in self.boxes.values() if (found := box.find(id)) is not None), None)
 
-    def messages(self, webhook: str, state: MessageState = "pending") -> list[Owed]:
+    def messages(
+        self,
+        webhook: str,
+        state: MessageState = "pending",
+        *,
+        after: tuple[int, str] | None = None,
+        limit: int | None = None,
+    ) -> list[Owed]:
         """Return a webhook's messages in a state, oldest cause first.
 
         All that are pending; of those parked or skipped the newest `box.ASIDE_KEPT`, of those delivered the newest
-        `box.DELIVERED_KEPT`.
+        `box.DELIVERED_KEPT`. Of these no more than *limit*, behind the position and the id *after*.
         """
         box = self.boxes.get(webhook)
-        return [] if box is None else [message.owed for message in box.messages(state)]
-
-    def oldest(self, webhook: str) -> tuple[Owed, Micros | None] | None:
-        """Return the message that a webhook is owed for longest, with the time of its cause if that is remembered."""
-        box = self.boxes.get(webhook)
-        return None if box is None or self.upgrade_needed else box.oldest()
+        return [] if box is None else list(box.messages(state, after=after, limit=limit))
 
     def count(self, webhook: str, state: MessageState = "pending") -> int:
-        """Count what `messages` returns."""
+        """Count what `messages` returns, all of it."""
         box = self.boxes.get(webhook)
         return 0 if box is None else box.count(state)
+
+    def oldest(self, webhook: str) -> tuple[Owed, Micros | None] | None:
+        """Return a webhook's oldest pending message, and when its cause was; none if nothing is pending."""
+        box = self.boxes.get(webhook)
+        return None if box is None or self.upgrade_needed else box.oldest()
 
 
 def recall(records: Iterable[Recorded], message: Owed) -> bytes:
@@ -163,15 +176,9 @@ def recall(records: Iterable[Recorded], message: Owed) -> bytes:
     Raises:
         LookupError: the log derives no such message.
     """
-    replay = Fold([outbox])
-    for recorded in records:
-        if recorded.position > message.position:
-            break
-        replay.advance(recorded)
-    try:
-        return replay.state(outbox).body(message)
-    except LookupError:
-        raise LookupError(f"the log derives no message {message.id} at position {message.position}") from None
+    for _, told in retell(records, [(message.position, message.subject)]):
+        return render_told(message, told)
+    raise LookupError(f"the log derives no message {message.id} at position {message.position}")
 
 
 # --- the fold --------------------------------------------------------------------------------------------------------
@@ -225,7 +232,7 @@ def _tell_all(box: Box, recorded: Recorded, below: Below) -> Iterator[Owed]:
     """Derive the state of each station that was ever let in, as a new subscriber's first picture (O10)."""
     for type, station in everybody(below):
         if box.webhook.asks_for(type) and box.webhook.covers(station.id, site_of(station.id, below)):
-            yield from _tell(box, recorded, type, scene_of(recorded, station, below), below, station.id)
+            yield from _tell(box, recorded, type, station_told(recorded, station, below), station.id)
 
 
 def _tell_disabled(outbox: Outbox, recorded: Recorded, event: WebhookDisabled, below: Below) -> Sequence[Owed]:
@@ -236,13 +243,13 @@ def _tell_disabled(outbox: Outbox, recorded: Recorded, event: WebhookDisabled, b
     for disabled in newly_disabled(below):
         for box in outbox.asking(DISABLED):
             if box.webhook.id != disabled.id:
-                owed += _tell(box, recorded, DISABLED, WebhookScene(recorded.at, disabled), below)
+                owed += _tell(box, recorded, DISABLED, webhook_told(recorded, disabled, below))
     return owed
 
 
 def _tell_tested(outbox: Outbox, recorded: Recorded, event: WebhookTested, below: Below) -> Sequence[Owed]:
     box = outbox.boxes.get(recorded.subject)
-    return () if box is None else _tell(box, recorded, PING, WebhookScene(recorded.at, box.webhook), below)
+    return () if box is None else _tell(box, recorded, PING, webhook_told(recorded, box.webhook, below))
 
 
 # Messages have their outcomes, or are pending again. No message is derived from these (O11).
@@ -250,12 +257,21 @@ def _tell_tested(outbox: Outbox, recorded: Recorded, event: WebhookTested, below
 
 def _delivered(outbox: Outbox, recorded: Recorded, event: DeliverySucceeded, below: Below) -> Sequence[Owed]:
     box = outbox.boxes.get(event.webhook)
-    return () if box is None else box.settle(event.message, event.round, "delivered", event.attempted_at)
+    if box is None:
+        return ()
+    return box.settle(event.message, recorded.subject, event.round, "delivered", event.attempted_at)
 
 
 def _parked(outbox: Outbox, recorded: Recorded, event: DeliveryParked, below: Below) -> Sequence[Owed]:
     box = outbox.boxes.get(event.webhook)
-    return () if box is None else box.settle(event.message, event.round, "parked", event.attempted_at)
+    if box is None:
+        return ()
+    return box.settle(event.message, recorded.subject, event.round, "parked", event.attempted_at)
+
+
+def _skipped(outbox: Outbox, recorded: Recorded, event: DeliverySkipped, below: Below) -> Sequence[Owed]:
+    box = outbox.boxes.get(event.webhook)
+    return () if box is None else box.skip(event.message, recorded.subject, event.round)
 
 
 def _requested(outbox: Outbox, recorded: Recorded, event: DeliveryRequested, below: Below) -> Sequence[Owed]:
@@ -292,6 +308,7 @@ _FOLDS: Final[dict[str, Callable[[Outbox, Recorded, Any, Below], Sequence[Owed]]
     DeliverySucceeded.kind: _delivered,
     DeliveryParked.kind: _parked,
     DeliveryRequested.kind: _requested,
+    DeliverySkipped.kind: _skipped,
     WebhookRecovered.kind: _recovered,
 }
 
@@ -301,17 +318,16 @@ def _tell_of(outbox: Outbox, recorded: Recorded, type: str, station: Station, be
     owed: list[Owed] = []
     asking = outbox.asking(type, station.id, site_of(station.id, below))
     if asking:
-        scene = scene_of(recorded, station, below)
+        told = station_told(recorded, station, below)
         for box in asking:
-            owed += _tell(box, recorded, type, scene, below, station.id)
+            owed += _tell(box, recorded, type, told, station.id)
     return owed
 
 
-def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, below: Below, station: str = "") -> list[Owed]:
-    webhook = box.webhook.id
-    id = message_id(webhook, recorded.id, type, station, below.state(presence).base)
-    format = box.webhook.record.format
-    return box.owe(Message(Owed(id, webhook, station, type, recorded.position, 0, "pending", format), scene))
+def _tell(box: Box, recorded: Recorded, type: str, told: Told, station: str = "") -> list[Owed]:
+    webhook = box.webhook
+    id = message_id(webhook.id, recorded.id, type, station, told.base)
+    return box.owe(Owed(id, webhook.id, station, type, recorded.position, 0, "pending", webhook.record.format), told)
 
 
 # --- written down ----------------------------------------------------------------------------------------------------
@@ -319,22 +335,25 @@ def _tell(box: Box, recorded: Recorded, type: str, scene: Scene, below: Below, s
 
 class _Kept(msgspec.Struct, frozen=True):
     rules: int
+    scenes: list[KeptScene]
     boxes: dict[str, KeptBox]
 
 
-_encode: Final = msgspec.json.Encoder(order="sorted").encode
-_decode: Final = msgspec.json.Decoder(_Kept).decode
+# Not JSON: a million records would have to be written as text, and read from it.
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(_Kept).decode
 
 
 def _dump(outbox: Outbox) -> bytes:
-    return _encode(_Kept(outbox.rules, {webhook: box.written() for webhook, box in outbox.boxes.items()}))
+    boxes = {webhook: box.written() for webhook, box in outbox.boxes.items()}
+    return _encode(_Kept(outbox.rules, outbox.scenes.written(), boxes))
 
 
 def _load(kept: bytes) -> Outbox:
     read = _decode(kept)
     outbox = Outbox()
-    outbox.rules = read.rules
-    outbox.boxes = {webhook: Box.read(box) for webhook, box in read.boxes.items()}
+    outbox.rules, outbox.scenes = read.rules, Scenes.read(read.scenes)
+    outbox.boxes = {webhook: Box.read(box, outbox.scenes) for webhook, box in read.boxes.items()}
     return outbox
 
 
@@ -344,7 +363,7 @@ def _itself(outbox: Outbox) -> Outbox:
 
 outbox: Projection[Outbox, Owed] = Projection(
     name="outbox",
-    version=3,
+    version=4,
     kinds=frozenset(_FOLDS),
     initial=Outbox,
     apply=_apply,
@@ -352,6 +371,6 @@ outbox: Projection[Outbox, Owed] = Projection(
     load=_load,
     needs=(presence, registry, webhooks),
     owing=_itself,
-    recall=recall,
+    retelling=Retelling(kinds=KINDS, retell=retell, render=render_told),
 )
 """What webhooks are owed. Its state is an `Outbox`, its changes are `engine.sending.Owed`."""

@@ -14,6 +14,7 @@ from stationkeeper.engine.events import (
     ConnectionPingTimedOut,
     DeliveryParked,
     DeliveryRequested,
+    DeliverySkipped,
     DeliverySucceeded,
     Event,
     GatewayLapsed,
@@ -158,5 +159,14 @@ class History:
             type=message.type,
             position=message.position,
             round=message.round + 1 if round is None else round,
+        )
+        return self.add(event, message.subject)
+
+    def skipped(self, message: Owed, *, round: int | None = None) -> Recorded:
+        event = DeliverySkipped(
+            message=message.id,
+            webhook=message.webhook,
+            position=message.position,
+            round=message.round if round is None else round,
         )
         return self.add(event, message.subject)

@@ -106,9 +106,9 @@ class Dashboard:
         """Return the parts of a station's page."""
         engine = self.engine
         messages = tuple(
-            (message.owed, engine.deliveries.attempted(message.owed.id) if engine.deliveries else 0)
+            (message, engine.deliveries.attempted(message.id) if engine.deliveries else 0)
             for box in engine.state(outbox).boxes.values()
-            for message in box.lanes.get(id, ())
+            for message in box.lane(id)
         )
         row, found = row_of(engine, id), engine.state(presence).get(id)
 

@@ -149,8 +149,9 @@ def _messages(engine: Engine, station: str) -> list[Owed]:
     """Return what the outbox remembers of a station's messages."""
     found: list[Owed] = []
     for box in engine.state(outbox).boxes.values():
-        for state in ("pending", "delivered", "parked", "skipped"):
-            found += [message.owed for message in box.messages(state) if message.owed.subject == station]
+        found += box.lane(station)
+        for state in ("delivered", "parked", "skipped"):
+            found += [message for message in box.messages(state) if message.subject == station]
     return found
 
 

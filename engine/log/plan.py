@@ -13,7 +13,7 @@ import msgspec
 
 from ..entry import Entry
 from ..errors import Conflict, Fenced
-from ..events import KINDS, DeliveryParked, DeliverySucceeded, GatewayLost, GatewayStopped, LogRestored
+from ..events import KINDS, DeliveryParked, DeliverySkipped, DeliverySucceeded, GatewayLost, GatewayStopped, LogRestored
 
 ENDINGS: Final = frozenset({GatewayStopped.kind, GatewayLost.kind})
 """The kinds that end a run."""
@@ -21,7 +21,7 @@ CONCERN_ALL: Final = frozenset(
     kind for kind in KINDS if kind.startswith(("gateway.", "webhook.")) or kind == LogRestored.kind
 )
 """The kinds that may change what is true of, or owed for, any station."""
-OUTCOMES: Final = frozenset({DeliverySucceeded.kind, DeliveryParked.kind})
+OUTCOMES: Final = frozenset({DeliverySucceeded.kind, DeliveryParked.kind, DeliverySkipped.kind})
 """The kinds after which the attempts at a message are of no more use."""
 
 
@@ -85,7 +85,7 @@ def run_ended_by(entry: Entry) -> str:
 
 
 def messages_settled(entries: Sequence[Entry]) -> list[str]:
-    """Return the messages that were delivered or given up."""
+    """Return the messages that were delivered, given up or skipped."""
     return [_name(entry).message for entry in entries if entry.kind in OUTCOMES]
 
 

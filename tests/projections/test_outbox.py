@@ -22,9 +22,11 @@ from stationkeeper.projections import box, outbox, presence, webhooks
 from stationkeeper.projections.bodies import message_id
 from stationkeeper.projections.box import ASIDE_KEPT, DELIVERED_KEPT, LANE
 from stationkeeper.projections.outbox import RULES, Outbox, recall
+from stationkeeper.projections.packed import unpack
 
 ONLINE, OFFLINE = "chargestation.online", "chargestation.offline"
 CONFIRMED, DISABLED, PING = "chargestation.offline.confirmed", "webhook.disabled", "webhook.ping"
+MADE_UP = "msg_MADEUP" + "A" * 20
 
 
 class Story(History):
@@ -69,8 +71,15 @@ class Story(History):
     def head(self) -> Owed:
         return self.lane()[0]
 
+    def said(self, message: Owed) -> bytes:
+        """Return a message's body: from the state, or else from the log."""
+        try:
+            return self.outbox.body(message)
+        except LookupError:
+            return recall(self.events, message)
+
     def body(self, message: Owed) -> dict[str, Any]:
-        decoded: dict[str, Any] = json.loads(self.outbox.body(message))
+        decoded: dict[str, Any] = json.loads(self.said(message))
         return decoded
 
 
@@ -258,6 +267,99 @@ def test_o6_an_outcome_ends_what_is_pending_and_nothing_else(outcome: str) -> No
     assert found.state == outcome
 
 
+@pytest.mark.parametrize("mode", ["every", "latest"])
+def test_o6_what_was_skipped_in_flight_and_is_accepted_after_all_is_delivered(mode: str) -> None:
+    story = Story()
+    story.subscribed(mode=mode)
+    story.up()
+    in_flight = story.head()
+    story.down()
+    if mode == "every":
+        story.skipped(in_flight)
+    newest = story.head()
+    assert found(story, in_flight).state == "skipped"
+    story.parked(in_flight)
+    story.delivered(in_flight, round=1)
+    assert found(story, in_flight).state == "skipped"
+
+    story.delivered(in_flight)
+    assert found(story, in_flight).state == "delivered"
+    assert (story.outbox.count("w1", "skipped"), story.outbox.count("w1", "delivered")) == (0, 1)
+    assert story.lane() == [newest]
+    story.delivered(in_flight)
+    assert len(story.changes) == 4
+
+
+def test_o6_skipping_lets_a_lane_go_on_and_touches_nothing_that_is_not_pending_in_that_round() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(1)
+    first, second = story.lane()
+    story.skipped(first, round=1)
+    assert story.lane() == [first, second]
+
+    story.skipped(first)
+    assert story.lane() == [second]
+    assert [message.id for message in story.outbox.messages("w1", "skipped")] == [first.id]
+    changed = len(story.changes)
+    story.skipped(first)
+    story.add(e.DeliverySkipped(message=second.id, webhook="nobody", position=second.position, round=0), "CP")
+    assert len(story.changes) == changed
+
+    story.requested(first)
+    assert [message.round for message in story.lane()] == [1, 0]
+
+
+def test_o6_the_latest_alone_is_pending_of_a_station_whose_subscriber_wants_no_more() -> None:
+    story = Story()
+    story.subscribed(mode="latest", events=(ONLINE, OFFLINE, CONFIRMED))
+    story.flap(5)
+    settled = story.settled("CP", 10)
+    story.up("other")
+    story.up()
+
+    assert [(m.type, m.position) for m in story.lane()] == [
+        (CONFIRMED, settled.position),
+        (ONLINE, story.events[-1].position),
+    ]
+    assert len(story.lane(subject="other")) == 1
+    assert story.outbox.count("w1", "skipped") == 10
+    assert story.body(story.lane()[-1])["data"]["version"] == 11
+
+
+def test_o6_one_who_turns_to_the_latest_is_skipped_what_is_older_with_the_next_flip() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(3)
+    story.add(e.WebhookUpdated(url="https://hooks.example/", mode="latest"), "w1")
+    assert len(story.lane()) == 6
+
+    newest = story.up()
+    assert story.positions() == [newest.position]
+
+
+def test_o6_to_one_who_wants_the_latest_versions_only_rise() -> None:
+    """An outage, in which what is in flight fails, and its end: one message a station, the newest."""
+    story = Story()
+    story.subscribed(mode="latest")
+    for station in ("A", "B"):
+        story.flap(7, station)
+        story.up(station)
+    after_the_outage = [message for station in ("A", "B") for message in story.lane(subject=station)]
+
+    assert [(m.subject, story.body(m)["data"]["version"]) for m in after_the_outage] == [("A", 15), ("B", 15)]
+    for message in after_the_outage:
+        story.delivered(message)
+    story.down("A")
+    assert [story.body(message)["data"]["version"] for message in story.outbox.pending()] == [16]
+
+
+def found(story: Story, message: Owed) -> Owed:
+    found = story.outbox.find(message.id)
+    assert found is not None
+    return found
+
+
 def test_o7_a_parked_message_lets_its_lane_go_on() -> None:
     story = Story()
     story.subscribed()
@@ -281,7 +383,7 @@ def test_o8_a_requested_message_goes_ahead_of_younger_ones_with_the_same_id_and_
     again, younger = story.lane()
     assert (again.id, again.round, again.position) == (first.id, 1, first.position)
     assert younger.position > again.position
-    assert story.outbox.body(again) == body
+    assert story.said(again) == body
     assert story.outbox.messages("w1", "delivered") == []
 
 
@@ -355,19 +457,44 @@ def test_o8_a_request_for_what_the_log_never_derived_recalls_nothing() -> None:
     story = Story()
     story.subscribed()
     story.up()
-    story.requested(Owed("msg_MADEUP", "w1", "CP", ONLINE, story.head().position, 0, "delivered"))
+    story.requested(Owed(MADE_UP, "w1", "CP", ONLINE, story.head().position, 0, "delivered"))
     made_up = story.lane()[-1]
 
-    assert made_up.id == "msg_MADEUP"
-    with pytest.raises(LookupError, match="derives no message msg_MADEUP"):
-        recall(story.events, made_up)
+    assert made_up.id == MADE_UP
+    for say in (story.outbox.body, lambda message: recall(story.events, message)):
+        with pytest.raises(LookupError, match=f"derives no message {MADE_UP}"):
+            say(made_up)
 
 
-@pytest.mark.parametrize(("round", "position"), [(0, 2), (1, 1000)], ids=["of no round", "of a cause to come"])
-def test_o8_a_request_that_makes_no_sense_changes_nothing(round: int, position: int) -> None:
+@pytest.mark.parametrize(("position", "subject"), [(1, "CP"), (2, "CP"), (3, "other"), (3, ""), (99, "CP")], ids=str)
+def test_o8_where_nothing_is_told_nothing_is_recalled(position: int, subject: str) -> None:
     story = Story()
     story.subscribed()
-    story.requested(Owed("msg_MADEUP", "w1", "CP", ONLINE, position, 0, "delivered"), round=round)
+    story.up()
+
+    with pytest.raises(LookupError, match="derives no message"):
+        recall(story.events, Owed(MADE_UP, "w1", subject, ONLINE, position, 1, "pending"))
+
+
+@pytest.mark.parametrize(
+    ("round", "position", "id", "type"),
+    [
+        (0, 2, MADE_UP, ONLINE),
+        (2**31, 2, MADE_UP, ONLINE),
+        (1, 1000, MADE_UP, ONLINE),
+        (1, 0, MADE_UP, ONLINE),
+        (1, -1, MADE_UP, ONLINE),
+        (1, 2, "msg_MADEUP", ONLINE),
+        (1, 2, MADE_UP.lower(), ONLINE),
+        (1, 2, MADE_UP + "\n", ONLINE),
+        (1, 2, MADE_UP, "chargestation.renamed"),
+    ],
+    ids=["no round", "no round yet", "cause to come", "no cause", "no position", "no id", "no base32", "more", "type"],
+)
+def test_o8_a_request_that_makes_no_sense_changes_nothing(round: int, position: int, id: str, type: str) -> None:
+    story = Story()
+    story.subscribed()
+    story.requested(Owed(id, "w1", "CP", type, position, 0, "delivered"), round=round)
 
     assert story.lane() == []
 
@@ -388,6 +515,53 @@ def test_o9_recovering_a_range_makes_what_was_parked_or_skipped_there_pending_ag
         (until, 1),
         (messages[5].position, 0),
     ]
+
+
+def test_o8_what_somebody_asked_for_is_sent_to_one_who_wants_the_latest() -> None:
+    story = Story()
+    story.subscribed(mode="latest")
+    story.flap(2)
+    first = story.outbox.messages("w1", "skipped")[0]
+    story.requested(first)
+    story.up()
+
+    assert [(m.position, m.round) for m in story.lane()] == [(first.position, 1), (story.events[-1].position, 0)]
+
+
+def test_o8_what_was_asked_for_once_is_nothing_special_when_it_is_recovered() -> None:
+    story = Story()
+    story.subscribed(mode="latest")
+    story.flap(2)
+    first = story.outbox.messages("w1", "skipped")[0]
+    story.requested(first)
+    story.parked(story.head())
+    story.add(e.WebhookRecovered(since=0, until=1000), "w1")
+
+    assert [message.type for message in story.lane()] == [OFFLINE]
+
+
+def test_o8_who_wants_the_latest_is_sent_no_more_than_a_lane_holds_of_what_was_asked_for() -> None:
+    story = Story()
+    story.subscribed(mode="latest")
+    story.flap(LANE)
+    for message in story.outbox.messages("w1", "skipped"):
+        story.requested(message)
+
+    assert len(story.lane()) <= LANE
+
+
+def test_o9_of_what_is_recovered_for_one_who_wants_the_latest_the_newest_of_each_station_remains() -> None:
+    story = Story()
+    story.subscribed(mode="latest")
+    for station in ("A", "B"):
+        story.flap(3, station)
+        story.parked(story.lane(subject=station)[0])
+    story.up("B")
+    story.add(e.WebhookRecovered(since=0, until=1000), "w1")
+
+    versions = {message.subject: story.body(message)["data"]["version"] for message in story.outbox.pending()}
+    assert versions == {"A": 6, "B": 7}
+    assert len(list(story.outbox.pending())) == 2
 
 
 def test_o9_recovered_skipped_ones_come_back_in_order_as_far_as_the_lane_holds() -> None:
@@ -656,8 +830,9 @@ def test_a_body_never_changes_and_the_log_alone_gives_it_again(history: list[Rec
                 said[message.id] = folding.state(outbox).body(message)
     for message in folding.state(outbox).pending():
         if message.id in said:
-            assert folding.state(outbox).body(message) == said[message.id]
             assert recall(history, message) == said[message.id]
+            if message.round == 0:
+                assert folding.state(outbox).body(message) == said[message.id]
 
 
 def test_what_is_put_away_is_remembered_up_to_a_bound_the_newest_of_it() -> None:
@@ -671,6 +846,59 @@ def test_what_is_put_away_is_remembered_up_to_a_bound_the_newest_of_it() -> None
     parked = story.outbox.messages("w1", "parked")
     assert len(parked) == story.outbox.count("w1", "parked") == ASIDE_KEPT
     assert parked[-1].position > story.events[-2].position - 3
+
+
+def test_a_page_of_messages_goes_on_where_the_last_one_ended() -> None:
+    story = Story()
+    for station in ("C", "A", "B"):
+        story.flap(3, station)
+    story.subscribed(initial="state")
+    story.flap(2, "B")
+    story.up("A")
+
+    for state in ("pending", "skipped"):
+        whole = story.outbox.messages("w1", state)
+        assert [message.position for message in whole] == sorted(message.position for message in whole)
+        pages: list[Owed] = []
+        after = None
+        while page := story.outbox.messages("w1", state, after=after, limit=3):
+            assert len(page) <= 3
+            pages += page
+            after = page[-1].position, page[-1].id
+        assert pages == whole
+        for message in list(story.outbox.pending()) if state == "pending" else []:
+            story.skipped(message)
+    assert len(whole) == 8
+
+
+def test_the_oldest_that_is_owed_is_told_with_the_time_of_its_cause() -> None:
+    story = Story()
+    story.subscribed()
+    assert story.outbox.oldest("w1") is story.outbox.oldest("unknown") is None
+    story.up("B")
+    story.delivered(story.lane(subject="B")[0])
+    first = story.up("A")
+    story.down("B")
+
+    oldest = story.outbox.oldest("w1")
+    assert oldest is not None
+    assert (oldest[0].subject, oldest[1]) == ("A", first.at)
+
+
+def test_an_outcome_without_its_station_as_in_the_first_releases_still_ends_what_is_pending() -> None:
+    story = Story()
+    story.subscribed()
+    story.up("A")
+    story.up("B")
+    message = story.lane(subject="B")[0]
+    story.add(
+        e.DeliverySucceeded(
+            message=message.id, webhook="w1", position=message.position, round=0, attempts=1, status=200,
+            attempted_at=START, latency=0.1,
+        )
+    )  # fmt: skip
+
+    assert [message.subject for message in story.outbox.pending()] == ["A"]
 
 
 def test_what_is_listed_and_counted_is_pending_unless_another_state_is_asked_for() -> None:
@@ -702,10 +930,9 @@ def test_a_snapshot_keeps_the_order_in_which_messages_were_put_away(outcome: str
     for message in messages:
         (story.delivered if outcome == "delivered" else story.parked)(message)
 
-    kept = json.loads(outbox.dump(story.outbox))["boxes"]["w1"]
-    assert [message["owed"]["id"] for message in kept["delivered" if outcome == "delivered" else "aside"]] == [
-        message.id for message in messages
-    ]
+    kept = outbox.load(outbox.dump(story.outbox)).boxes["w1"].written()
+    records = kept.delivered if outcome == "delivered" else kept.aside
+    assert [unpack(record, "w1", subject).id for subject, record in records] == [message.id for message in messages]
 
 
 def test_an_event_id_that_no_log_would_repeat_owes_nothing_twice() -> None:
