@@ -166,7 +166,7 @@ class Box:
             rate=record.rate,
             concurrency=record.concurrency,
             accepted_at=self.accepted_at,
-            failing_since=self.failing_since,
+            failing_since=self._failing_since(),
         )
 
     def _owed(self, subject: str, record: bytes) -> Owed:
@@ -187,6 +187,12 @@ class Box:
             return subject, at
         holding = ((other, find(lane, id)) for other, lane in self.lanes.items() if id in lane)
         return next((found for found in holding if found[1] >= 0), (subject, -1))
+
+    def _failing_since(self) -> Micros | None:
+        """Return since when it accepted nothing, as far as parked messages and the log's word on its health tell."""
+        trouble = self.webhook.trouble
+        told = None if trouble is None or trouble.since < self.accepted_at else trouble.since
+        return min((since for since in (self.failing_since, told) if since is not None), default=None)
 
     # --- moves -------------------------------------------------------------------------------------------------------
 
