@@ -14,6 +14,7 @@ from ..engine.events import (
     ConnectionPingTimedOut,
     DeliveryParked,
     DeliveryRequested,
+    DeliverySkipped,
     DeliverySucceeded,
     Event,
     GatewayLapsed,
@@ -27,6 +28,17 @@ from ..engine.events import (
     StationRegistered,
     StationRemoved,
     StationSettled,
+    WebhookAdded,
+    WebhookDisabled,
+    WebhookEnabled,
+    WebhookFailed,
+    WebhookPaused,
+    WebhookRecovered,
+    WebhookRemoved,
+    WebhookResumed,
+    WebhookSuspended,
+    WebhookTested,
+    WebhookUpdated,
 )
 from ..projections.conflicts import Conflict
 from .reasons import meaning
@@ -136,7 +148,7 @@ def _tell(event: Event) -> str:
         case StationSettled():
             return f"Still offline after {duration(event.settling)}"
         case _:
-            return _tell_of_gateways(event) or _tell_of_deliveries(event)
+            return _tell_of_gateways(event) or _tell_of_deliveries(event) or _tell_of_webhooks(event)
 
 
 def _tell_of_gateways(event: Event) -> str:
@@ -163,6 +175,36 @@ def _tell_of_deliveries(event: Event) -> str:
             return f"A message to {event.webhook} was given up{_attempts(event.attempts)}: {event.reason}"
         case DeliveryRequested():
             return f"A message to {event.webhook} was asked for again"
+        case DeliverySkipped():
+            return f"A message to {event.webhook} was skipped: somebody asked for that"
+        case _:
+            return ""
+
+
+def _tell_of_webhooks(event: Event) -> str:
+    match event:
+        case WebhookAdded():
+            return "Subscribed"
+        case WebhookUpdated():
+            return "Subscription changed"
+        case WebhookRemoved():
+            return "Unsubscribed"
+        case WebhookPaused():
+            return "Paused"
+        case WebhookEnabled():
+            return "Enabled"
+        case WebhookDisabled():
+            return f"Disabled: {event.reason}"
+        case WebhookFailed():
+            return f"Began to fail: {event.reason}"
+        case WebhookSuspended():
+            return f"So many messages failed that one at a time is tried: {event.reason}"
+        case WebhookResumed():
+            return "Accepts messages again"
+        case WebhookTested():
+            return "A test was asked for"
+        case WebhookRecovered():
+            return f"What was given up or skipped of the events {event.since} to {event.until} is owed again"
         case _:
             return ""
 

@@ -175,7 +175,8 @@ class Deliveries:
 
     def _open(self, begin: Micros) -> dict[str, Tally]:
         newest = next(reversed(self._periods), begin)
-        self._periods[begin] = period = {}
+        period: dict[str, Tally] = {}
+        self._periods[begin] = period
         if begin < newest:  # the clock was set back: rare
             self._periods = dict(sorted(self._periods.items()))
         return period

@@ -1,4 +1,4 @@
-"""The dashboard: the fleet, one station, who was turned away, the subscriptions.
+"""The dashboard: the fleet, one station, who was turned away, the subscriptions, one of them.
 
 Rendered here, and kept true by server-sent events.
 
@@ -21,8 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...engine import Engine
-from ...projections import outbox, presence, registry
+from ...projections import outbox, presence, registry, webhooks
 from ...projections.chargestation import chargestation
+from ...projections.webhooks import Webhook
 from ..api.chargestations import known
 from ..http.streams import EventStream, Push, sse_event
 from ..http.tokens import Tokens
@@ -30,8 +31,17 @@ from ..registry.nearest import meant
 from .availability import MINUTE, Availability
 from .pages import render, render_page
 from .refused import SHOWN, conflict_of, conflicts_of, refused_of
+from .subscriptions import (
+    ANSWERS,
+    FRESH,
+    SPANS,
+    happened_view,
+    past_view,
+    subscription_of,
+    subscriptions_of,
+)
 from .timeline import timeline
-from .views import FILTERS, PAGE, Roll, Row, row_of, subscriptions_of
+from .views import FILTERS, PAGE, Roll, Row, row_of
 
 GATHER: Final = 0.25
 """Seconds between two looks: quicker than an eye, and a storm becomes one push."""
@@ -139,13 +149,39 @@ class Dashboard:
 
     def subscriptions(self) -> dict[str, Any]:
         """Return what the page of the subscriptions shows."""
-        return {"subscriptions": subscriptions_of(self.engine), **self._status()}
+        return {"subscriptions": subscriptions_of(self.engine), "answers": ANSWERS, **self._status()}
 
     def subscriptions_parts(self) -> Parts:
         """Return the parts of that page."""
         view = self.subscriptions()
         key = (tuple(view["subscriptions"]), self.engine.mute)
         return {"main": Part(key=key, render=_rendered("subscriptions_main.html", view))}
+
+    async def subscription(self, webhook: Webhook, span: str) -> dict[str, Any]:
+        """Return what the page of a subscription shows."""
+        past, happened = await past_view(self.engine, webhook, span), await happened_view(self.engine, webhook)
+        return {"subscription": subscription_of(self.engine, webhook), **past, **happened, **self._status()}
+
+    def subscription_parts(self, id: str, span: str) -> Parts:
+        """Return the parts of that page."""
+        engine, webhook = self.engine, self.engine.state(webhooks).get(id)
+        if webhook is None:
+            return {"main": Part(key=None, render=_rendered("subscription_gone.html", {"id": id}))}
+        shown = subscription_of(engine, webhook)
+        view = {"id": id, "subscription": shown, **self._status()}
+
+        async def past() -> str:
+            return render("subscription_past.html", **await past_view(engine, webhook, span))
+
+        async def happened() -> str:
+            return render("subscription_happened.html", **await happened_view(engine, webhook), **self._status())
+
+        return {
+            "main": Part(key=(shown, engine.mute), render=_rendered("subscription_main.html", view)),
+            "past": Part(key=engine.now() // FRESH, render=past),
+            "answers": Part(key=(shown.answers, shown.state), render=_rendered("subscription_answers.html", view)),
+            "happened": Part(key=webhook, render=happened),
+        }
 
     def _status(self) -> dict[str, Any]:
         return {"now": self.engine.now(), "mute": self.engine.mute, "gateway": self.engine.gateway}
@@ -211,11 +247,6 @@ def dashboard(engine: Engine, tokens: Tokens) -> APIRouter:
     async def refused(request: Request) -> Response:
         return render_page("refused.html", request, live="/live/refused", login=tokens.checked, **pages.refused())
 
-    @router.get("/subscriptions")
-    async def subscriptions(request: Request) -> Response:
-        live = "/live/subscriptions"
-        return render_page("subscriptions.html", request, live=live, login=tokens.checked, **pages.subscriptions())
-
     @router.get("/live/fleet")
     async def fleet_live(request: Request) -> Response:
         return pages.live(lambda: pages.fleet_parts(request))
@@ -228,8 +259,36 @@ def dashboard(engine: Engine, tokens: Tokens) -> APIRouter:
     async def refused_live() -> Response:
         return pages.live(pages.refused_parts)
 
+    _subscription_routes(router, pages, tokens)
+    return router
+
+
+def _subscription_routes(router: APIRouter, pages: Dashboard, tokens: Tokens) -> None:
+    @router.get("/subscriptions")
+    async def subscriptions(request: Request) -> Response:
+        live = "/live/subscriptions"
+        return render_page("subscriptions.html", request, live=live, login=tokens.checked, **pages.subscriptions())
+
+    @router.get("/subscriptions/{id:id}")
+    async def subscription(request: Request, id: str) -> Response:
+        webhook, span = pages.engine.state(webhooks).get(id), span_of(request)
+        if webhook is None:
+            return render_page("subscription_nothing.html", request, status=404, login=tokens.checked, live="", id=id)
+        live = f"/live{request.url.path}?span={span}"
+        view = await pages.subscription(webhook, span)
+        return render_page("subscription.html", request, live=live, login=tokens.checked, **view)
+
     @router.get("/live/subscriptions")
     async def subscriptions_live() -> Response:
         return pages.live(pages.subscriptions_parts)
 
-    return router
+    @router.get("/live/subscriptions/{id:id}")
+    async def subscription_live(request: Request, id: str) -> Response:
+        span = span_of(request)
+        return pages.live(lambda: pages.subscription_parts(id, span))
+
+
+def span_of(request: Request) -> str:
+    """Return which picture is asked for."""
+    asked = request.query_params.get("span", "")
+    return asked if asked in SPANS else "day"

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from ...engine.clock import rfc3339
 from ..http.paths import encoded
 from ..words import ago, clock, count, duration, number
+from .chart import in_words
 
 _HOME: Final = Path(__file__).parent
 
@@ -38,6 +39,7 @@ def _environment() -> Environment:
         count=count,
         number=number,
         prose=prose,
+        deliveries=in_words,
     )
     names: dict[str, Any] = environment.globals
     names.update(style=_asset("dashboard.css"), script=_asset("dashboard.js"))

@@ -19,11 +19,18 @@ from ...engine.events import (
     ConnectionPingTimedOut,
     DeliveryParked,
     DeliveryRequested,
+    DeliverySkipped,
     DeliverySucceeded,
     GatewayLapsed,
     GatewayLost,
     GatewayStopped,
     Micros,
+    WebhookDisabled,
+    WebhookEnabled,
+    WebhookFailed,
+    WebhookPaused,
+    WebhookResumed,
+    WebhookSuspended,
 )
 from ...engine.log import Log
 from ...engine.names import run_of
@@ -46,9 +53,17 @@ _TONES: Final[dict[str, Tone]] = {
     GatewayLapsed.kind: "bad",
     GatewayLost.kind: "held",
     GatewayStopped.kind: "held",
+    WebhookFailed.kind: "bad",
+    WebhookSuspended.kind: "bad",
+    WebhookDisabled.kind: "bad",
+    WebhookResumed.kind: "good",
+    WebhookEnabled.kind: "good",
+    WebhookPaused.kind: "held",
 }
 _OF_RUNS: Final = frozenset({GatewayLost.kind, GatewayStopped.kind, GatewayLapsed.kind})
-_OF_MESSAGES: Final = frozenset({DeliverySucceeded.kind, DeliveryParked.kind, DeliveryRequested.kind})
+_OF_MESSAGES: Final = frozenset(
+    {DeliverySucceeded.kind, DeliveryParked.kind, DeliveryRequested.kind, DeliverySkipped.kind}
+)
 
 
 @frozen(kw_only=True)
@@ -77,7 +92,7 @@ class Moment:
 
 
 async def timeline(engine: Engine, station: str) -> list[Moment]:
-    """Return the newest moments of a station, newest first."""
+    """Return the newest moments of a station, newest first; or of a webhook, by its id."""
 
     def read() -> list[Recorded]:
         with engine.reader() as log:

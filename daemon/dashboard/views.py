@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import trio
-from attrs import field, frozen
+from attrs import frozen
 
 from ...engine import Engine
-from ...engine.delivery.health import Answered
 from ...engine.events import Micros
-from ...projections import outbox, presence, registry, webhooks
+from ...projections import presence, registry
 from ...projections.fleet import Station
-from ...projections.webhooks import Webhook
 from ..api.chargestations import everybody
-from ..api.webhook_views import accepted_at, problem_of
 from ..words import because
 from .refused import conflict_of
 
@@ -170,47 +167,3 @@ class Roll:
 def natural(id: str) -> tuple[str, str]:
     """Return a key that sorts CP-2 before CP-10."""
     return _NUMBER.sub(lambda found: found[0].zfill(20), id), id
-
-
-@frozen(kw_only=True)
-class Subscription:
-    """A webhook, as its card shows it."""
-
-    webhook: Webhook
-    state: Literal["active", "failing", "paused", "disabled"]
-    pending: int
-    parked: int
-    skipped: int
-    accepted_at: Micros | None
-    next_attempt: Micros | None
-    problem: str | None
-    """Why nothing can be sent to it, whatever its state."""
-    answers: tuple[Answered, ...] = field(default=())
-    """Newest first."""
-
-
-ANSWERS: Final = 8
-"""Answers on a card."""
-
-
-def subscriptions_of(engine: Engine) -> list[Subscription]:
-    """Return all subscriptions, in the order in which they were made."""
-    return [_subscription(engine, webhook) for _, webhook in sorted(engine.state(webhooks).items())]
-
-
-def _subscription(engine: Engine, webhook: Webhook) -> Subscription:
-    owed, sending = engine.state(outbox), engine.deliveries
-    health = sending.health(webhook.id) if sending is not None else None
-    pending = owed.messages(webhook.id, "pending")
-    due = [at for message in pending[:200] if sending and (at := sending.next_attempt(message.id)) is not None]
-    return Subscription(
-        webhook=webhook,
-        state=webhook.state if health is None else health.state,
-        pending=len(pending),
-        parked=owed.count(webhook.id, "parked"),
-        skipped=owed.count(webhook.id, "skipped"),
-        accepted_at=accepted_at(engine, webhook.id),
-        next_attempt=min(due, default=None),
-        problem=problem_of(engine, webhook),
-        answers=() if health is None else tuple(reversed(health.answers))[:ANSWERS],
-    )

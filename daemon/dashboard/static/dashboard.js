@@ -30,6 +30,9 @@
     if (before.dataset.shown && before.dataset.shown !== now.dataset.shown) {
       now.classList.add("flipped", now.dataset.shown);
     }
+    // What somebody opened stays open.
+    const opened = before.querySelectorAll("details");
+    now.querySelectorAll("details").forEach((one, n) => { one.open = Boolean(opened[n] && opened[n].open); });
     before.replaceWith(now);
   }
 

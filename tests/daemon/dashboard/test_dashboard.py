@@ -260,6 +260,14 @@ async def test_the_pages_of_a_station_and_of_subscriptions_are_live_too(chromium
             browser.wait_for(".told", "chargestation.offline to Billing: pending, 1 failed attempt")
             browser.go("/subscriptions")
             browser.wait_for(".card", "failing")
+            browser.page.get_by_text("Billing").click()
+            browser.wait_for("[data-part='main']", "Failing: answered 503")
+            browser.wait_for("[data-part='past']", "1 accepted, 1 failed attempt")
+            browser.page.get_by_text("The same as a table").click()
+            trio.from_thread.run(office.stations.connect, "CP-8")
+            browser.wait_for("[data-part='answers']", "CP-8")
+            browser.page.get_by_text("7 days").click()
+            browser.wait_for("[data-part='past']", "in 7 days.")
             browser.go("/docs")
 
         browser = await look(chromium, url, at)
@@ -271,7 +279,8 @@ async def test_every_page_fits_a_phone_light_and_dark(chromium: str) -> None:
     async with served() as (office, url):
         await office.engine.record(StationRegistered(name="Harbour " * 30), subject=LONG)
         await (await office.stations.connect(LONG)).close(4000, "x" * 100)
-        await office.ask("POST", "/webhooks", {"url": "https://receiver.example/" + "y" * 300})
+        given = {"url": "https://receiver.example/" + "y" * 300}
+        webhook = (await office.ask("POST", "/webhooks", given)).json["id"]
         now = office.engine.now()
         for claimed in (LONG + "x", "none"):
             refused = HandshakeRefused(
@@ -283,8 +292,8 @@ async def test_every_page_fits_a_phone_light_and_dark(chromium: str) -> None:
         def at(browser: Browser) -> None:
             for scheme in ("light", "dark"):
                 browser.page.emulate_media(color_scheme=scheme)
-                for page in ("/", f"/stations/{LONG}", "/refused", "/subscriptions", "/docs", "/login",
-                             "/stations/none", "/stations/nobody"):  # fmt: skip
+                for page in ("/", f"/stations/{LONG}", "/refused", "/subscriptions", f"/subscriptions/{webhook}",
+                             "/docs", "/login", "/stations/none", "/stations/nobody"):  # fmt: skip
                     browser.go(page)
                     widths[f"{page} {scheme}"] = browser.overflow()
                     colors.add(browser.page.evaluate("getComputedStyle(document.body).backgroundColor"))

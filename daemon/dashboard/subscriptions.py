@@ -1,0 +1,104 @@
+"""Subscriptions, as their list and the page of each show them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import field, frozen
+from markupsafe import Markup
+
+from ...engine import Engine
+from ...engine.delivery.health import Answered
+from ...engine.events import Micros
+from ...projections import outbox, webhooks
+from ...projections.webhooks import Webhook
+from ..api.deliveries import Backlog, backlog_of, past_of
+from ..api.webhook_views import State, accepted_at, problem_of, state_of
+from .chart import DAY, WEEK, Span, chart, columns_of
+from .timeline import timeline
+
+ANSWERS: Final = 8
+"""Answers on a card."""
+MOMENTS: Final = 20
+"""Events on a webhook's page."""
+SPANS: Final[dict[str, Span]] = {"day": DAY, "week": WEEK}
+"""By what a query says."""
+FRESH: Final = 5 * 1_000_000
+"""Microseconds for which a picture of the past is good: a busy webhook's changes all the time."""
+
+
+@frozen(kw_only=True)
+class Subscription:
+    """A webhook, as its card shows it."""
+
+    webhook: Webhook
+    state: State
+    why: str
+    """Why it is not active, or nothing can be sent to it; empty if all is well."""
+    backlog: Backlog
+    parked: int
+    skipped: int
+    accepted_at: Micros | None
+    answers: tuple[Answered, ...] = field(default=())
+    """Newest first."""
+
+
+def subscriptions_of(engine: Engine) -> list[Subscription]:
+    """Return all subscriptions, in the order in which they were made."""
+    return [subscription_of(engine, webhook) for _, webhook in sorted(engine.state(webhooks).items())]
+
+
+def subscription_of(engine: Engine, webhook: Webhook) -> Subscription:
+    """Return a subscription as of now."""
+    owed, sending = engine.state(outbox), engine.deliveries
+    health = sending.health(webhook.id) if sending is not None else None
+    answers = () if health is None else tuple(reversed(health.answers))
+    state = state_of(engine, webhook)
+    return Subscription(
+        webhook=webhook,
+        state=state,
+        why=_why(engine, webhook, state, answers),
+        backlog=backlog_of(engine, webhook.id),
+        parked=owed.count(webhook.id, "parked"),
+        skipped=owed.count(webhook.id, "skipped"),
+        accepted_at=accepted_at(engine, webhook.id),
+        answers=answers,
+    )
+
+
+def _why(engine: Engine, webhook: Webhook, state: State, answers: tuple[Answered, ...]) -> str:
+    problem = problem_of(engine, webhook)
+    if problem is not None:
+        return f"Nothing is sent to it: {problem}."
+    if webhook.disabled is not None:
+        return f"Disabled: {webhook.disabled.reason}. Once the receiver is mended, enable it."
+    if webhook.state == "paused":
+        return "Paused by hand. What it is owed gathers until it is enabled."
+    if state == "active" or (webhook.trouble is None and not answers):
+        return ""
+    newest = answers[0] if answers else None
+    said = "" if newest is None or newest.outcome == "delivered" else newest.error or f"answered {newest.status}"
+    said = said or ("" if webhook.trouble is None else webhook.trouble.reason)
+    if webhook.health == "suspended":
+        return f"So many messages failed that one at a time is tried: {said}."
+    return f"Failing: {said}." if said else ""
+
+
+async def past_view(engine: Engine, webhook: Webhook, span: str) -> dict[str, Any]:
+    """Return how a webhook's deliveries went, as its page shows it."""
+    seen = SPANS[span]
+    past = await past_of(engine, webhook.id, seen.length)
+    return {
+        "id": webhook.id,
+        "past": past,
+        "chart": Markup(chart(past, seen)),
+        "columns": columns_of(past, seen)[::-1],
+        "failing": sum(bucket.failing for bucket in past.buckets),
+        "span": span,
+        "spans": SPANS,
+    }
+
+
+async def happened_view(engine: Engine, webhook: Webhook) -> dict[str, Any]:
+    """Return what happened to a webhook itself, newest first."""
+    return {"id": webhook.id, "moments": (await timeline(engine, webhook.id))[:MOMENTS]}

@@ -1,0 +1,72 @@
+"""The page of one webhook: what it says without a browser. How it looks in one is in `test_dashboard`."""
+
+from __future__ import annotations
+
+from office import Office, open_office
+
+from stationkeeper.engine.events import WebhookDisabled, WebhookSuspended
+from stationkeeper.projections import deliveries, webhooks
+
+URL = "https://receiver.example/"
+
+
+async def subscribed(office: Office, name: str = "Billing") -> str:
+    return str((await office.ask("POST", "/webhooks", {"url": URL, "name": name})).json["id"])
+
+
+async def page(office: Office, webhook: str, query: str = "") -> str:
+    return (await office.ask("GET", f"/subscriptions/{webhook}{query}")).text
+
+
+async def test_a_webhook_that_is_well_says_what_it_accepted() -> None:
+    async with open_office() as office:
+        webhook = await subscribed(office)
+        await office.stations.connect("CP-7")
+        while not office.engine.state(deliveries).total(webhook).accepted:
+            await office.engine.beyond(office.engine.position)
+        said, listed = await page(office, webhook), (await office.ask("GET", "/subscriptions")).text
+        week, nothing = await page(office, webhook, "?span=week"), await office.ask("GET", "/subscriptions/none")
+
+    assert "1 accepted, answered within 8 ms as a rule, 10 ms at 95 % in 24 hours." in said
+    assert "in 7 days." in week
+    assert '<svg viewBox="0 0 960 300" role="img" aria-label="24 hours: 1 accepted' in said
+    assert "nothing is owed" in said
+    assert "<p>Subscribed</p>" in said
+    assert f'href="/subscriptions/{webhook}"' in listed
+    assert nothing.status == 404
+
+
+async def test_a_paused_webhook_says_why_what_waits_and_how_to_go_on() -> None:
+    async with open_office() as office:
+        webhook = await subscribed(office)
+        await office.ask("POST", f"/webhooks/{webhook}/pause")
+        await office.stations.connect("CP-7")
+        said = await page(office, webhook)
+
+    assert "Paused by hand" in said
+    assert '<a href="/stations/CP-7">CP-7</a>' in said
+    assert f"stationkeeper webhook enable {webhook}" in said
+    assert "stationkeeper webhook skip msg_" in said
+
+
+async def test_trouble_is_told_in_its_own_words() -> None:
+    async with open_office() as office:
+        suspended, disabled, unsigned = [await subscribed(office, name) for name in ("A", "B", "C")]
+        trouble = WebhookSuspended(since=office.engine.now(), reason="the connection was refused")
+        await office.engine.record(trouble, subject=suspended)
+        await office.engine.record(WebhookDisabled(reason="gone twice", since=1, status=410), subject=disabled)
+        office.engine.secrets.forget(office.engine.state(webhooks)[unsigned].record.secrets[0])
+        pages = [await page(office, webhook) for webhook in (suspended, disabled, unsigned)]
+
+    assert "one at a time is tried: the connection was refused" in pages[0]
+    assert "Disabled: gone twice" in pages[1]
+    assert "Nothing is sent to it: no usable signing secret" in pages[2]
+
+
+async def test_what_a_receiver_says_is_text_and_nothing_else() -> None:
+    async with open_office() as office:
+        webhook = await subscribed(office, "<script>alert(1)</script>")
+        said = await page(office, webhook)
+
+    assert "<script>alert" not in said
+    assert "&lt;script&gt;alert(1)" in said
