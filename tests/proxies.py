@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ async def carry(source: trio.SocketStream, sink: trio.SocketStream) -> None:
 
 
 @asynccontextmanager
-async def tunnels() -> AsyncIterator[Tunnels]:
+async def tunnels() -> AsyncGenerator[Tunnels]:
     """Run a proxy of our own."""
     proxy = Tunnels()
     async with trio.open_nursery() as nursery:
@@ -79,7 +79,7 @@ async def tunnels() -> AsyncIterator[Tunnels]:
 
 
 @asynccontextmanager
-async def tinyproxy(folder: Path) -> AsyncIterator[int]:
+async def tinyproxy(folder: Path) -> AsyncGenerator[int]:
     """Run tinyproxy, which knows one user, and return its port."""
     assert TINYPROXY is not None
     with trio.socket.socket() as probe:

@@ -11,7 +11,7 @@ import re
 import ssl
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -181,7 +181,7 @@ def _prove(context: ssl.SSLContext, identity: bytes) -> None:
 
 
 @contextmanager
-def _as_path(secret: bytes) -> Iterator[str]:
+def _as_path(secret: bytes) -> Generator[str]:
     """Lend a path by which OpenSSL can read a key, since the `ssl` module takes keys from files alone.
 
     It is anonymous memory that no folder names: nothing reaches a disk, nothing stays behind if we are killed, and

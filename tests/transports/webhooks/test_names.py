@@ -109,7 +109,7 @@ async def test_a_slow_name_has_its_turn_though_nobody_waits_any_more_and_is_well
 ) -> None:
     slow = [f"slow{number}.example" for number in range(THREADS_FOR_SLOW + 1)]
     first, second = threading.Event(), threading.Event()
-    names = Names()
+    names, late = Names(), ""
     for release in (first, second):
         zone.names |= dict.fromkeys(slow, release)
         async with trio.open_nursery() as nursery:
