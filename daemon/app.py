@@ -13,6 +13,7 @@ from .api.checkpoint import checkpoint
 from .api.deliveries import webhook_history
 from .api.events import history
 from .api.health import health
+from .api.messages import pulled
 from .api.refusals import refused
 from .api.uptime import uptimes
 from .api.webhooks import messages, requests_of_webhooks, subscriptions
@@ -30,8 +31,8 @@ from .registry.registrar import Registrar
 def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
     """Return the API and the dashboard of a running engine, as an ASGI application.
 
-    The engine must fold `presence`, `registry`, `webhooks`, `outbox`, `conflicts`, `refusals` and `deliveries`. Every
-    change goes through *registrar*, in the name of the token that asked for it. `asgi.serve_http` serves it;
+    The engine must fold `presence`, `registry`, `webhooks`, `outbox`, `feed`, `conflicts`, `refusals` and `deliveries`.
+    Every change goes through *registrar*, in the name of the token that asked for it. `asgi.serve_http` serves it;
     `tokens.check_exposure` says where it may.
     """
     app = FastAPI(
@@ -51,6 +52,7 @@ def create_app(engine: Engine, registrar: Registrar, *, tokens: Tokens) -> App:
         messages(engine, registrar),
         webhook_history(engine),
         history(engine),
+        pulled(engine),
         uptimes(engine),
         reasons(engine),
         refused(engine),

@@ -21,7 +21,7 @@ from ..engine.core import Engine
 from ..engine.errors import WrongSetting
 from ..engine.log.driver import log_path
 from ..engine.run import open_engine
-from ..projections import conflicts, deliveries, outbox, presence, refusals, registry, settling, webhooks
+from ..projections import conflicts, deliveries, feed, outbox, presence, refusals, registry, settling, webhooks
 from ..transports.gate.gate import Gate
 from ..transports.responder import Responder
 from ..transports.webhooks.sender import WebhookSender
@@ -139,7 +139,7 @@ class Daemon:
         async with open_engine(
             log_path(config.log.url),
             transports=[*self._doors, _sender(config.webhooks)],
-            projections=[presence, registry, webhooks, outbox, settling, conflicts, refusals, deliveries],
+            projections=[presence, registry, webhooks, outbox, feed, settling, conflicts, refusals, deliveries],
             gateway=config.gateway.name,
             settings=config.engine_settings(),
             secrets_key=self._secrets_key,

@@ -22,7 +22,7 @@ from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Answer as SendersAnswer
 from stationkeeper.engine.sending import Attempt
 from stationkeeper.engine.testing.clock import VirtualClock
-from stationkeeper.projections import conflicts, deliveries, outbox, presence, refusals, registry, webhooks
+from stationkeeper.projections import conflicts, deliveries, feed, outbox, presence, refusals, registry, webhooks
 from stationkeeper.transports import MemoryStations
 
 
@@ -64,7 +64,7 @@ class Client:
             else:
                 parts.append(message["body"])
 
-        scope, body = self._scope(method, path, given, headers or {})
+        scope, body = self.scope(method, path, given, headers or {})
         asked = iter([{"type": "http.request", "body": body, "more_body": False}])
 
         async def receive() -> Message:
@@ -91,12 +91,16 @@ class Client:
             await gone.wait()
             return {"type": "http.disconnect"}
 
-        await self._app(self._scope("GET", path, None, {})[0], receive, send)
+        await self._app(self.scope("GET", path)[0], receive, send)
 
-    def _scope(self, method: str, path: str, given: object, headers: dict[str, str]) -> tuple[Message, bytes]:
+    def scope(
+        self, method: str, path: str, given: object = None, headers: dict[str, str] | None = None
+    ) -> tuple[Message, bytes]:
+        """Return what an application is told of a request, and the request's body."""
         body = given if isinstance(given, bytes) else b"" if given is None else json.dumps(given).encode()
         route, _, query = path.partition("?")
-        named = {**self._headers, "content-type": "application/json", "content-length": str(len(body)), **headers}
+        named = {**self._headers, "content-type": "application/json", "content-length": str(len(body))}
+        named |= headers or {}
         scope: Message = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -158,7 +162,7 @@ async def open_office(
     async with open_engine(
         MemoryLog() if log is None else log,
         transports=[stations, receiver],
-        projections=[presence, registry, webhooks, outbox, conflicts, refusals, deliveries],
+        projections=[presence, registry, webhooks, outbox, feed, conflicts, refusals, deliveries],
         adopt=adopt,
         clock=VirtualClock() if virtual else None,
         inline=virtual,

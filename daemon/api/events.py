@@ -88,9 +88,9 @@ def history(engine: Engine) -> APIRouter:
         cursor: Onward = None,
     ) -> Response:
         """Everything that happened, in order. `position` says how far was looked: go on with `after` = that."""
-        kinds, after = _kinds(kind), _reached(engine, after, cursor)
+        kinds, after = _kinds(kind), reached(engine, after, cursor)
         if wait and after >= engine.position:
-            await _wait(engine, after, wait, request)
+            await wait_for_news(engine, after, wait, request)
         return await answer(after, limit, kinds=kinds)
 
     @router.get("/events/stream", summary="Stream events", response_class=Response,
@@ -101,11 +101,11 @@ def history(engine: Engine) -> APIRouter:
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Server-sent events; the id of each is its position, so that a client which comes back goes on from there."""
-        kinds, begin = _kinds(kind), engine.position if after is None else _reached(engine, after)
+        kinds, begin = _kinds(kind), engine.position if after is None else reached(engine, after)
         if last_event_id is not None:
             if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19):
                 raise Invalid("Last-Event-ID", "it is a position")
-            begin = _reached(engine, int(last_event_id), name="Last-Event-ID")
+            begin = reached(engine, int(last_event_id), name="Last-Event-ID")
         return EventStream(lambda push: _follow(engine, begin, kinds, push))
 
     @router.get("/chargestations/{id:id}/events", summary="Show a station's history", response_model=shapes.Events)
@@ -116,7 +116,7 @@ def history(engine: Engine) -> APIRouter:
         cursor: Onward = None,
     ) -> Response:
         """What was recorded of one station, its removal included."""
-        page = await answer(_reached(engine, after, cursor), limit, subject=id)
+        page = await answer(reached(engine, after, cursor), limit, subject=id)
         if not known(engine, id) and not (await read_events(engine, 0, 1, subject=id))[0]:
             raise NotFound(f"there is no station {id!r}")
         return page
@@ -124,7 +124,7 @@ def history(engine: Engine) -> APIRouter:
     return router
 
 
-def _reached(engine: Engine, after: int, cursor: int | None = None, *, name: str = "after") -> int:
+def reached(engine: Engine, after: int, cursor: int | None = None, *, name: str = "after") -> int:
     """Return the position to go on from.
 
     Raises:
@@ -155,12 +155,15 @@ def _kinds(wanted: Sequence[str] | None) -> frozenset[str] | None:
     return None if wanted is None else frozenset(wanted)
 
 
-async def _wait(engine: Engine, after: int, seconds: float, request: Request) -> None:
-    """Wait for news, and no longer than there is somebody to tell."""
+async def wait_for_news(engine: Engine, after: int, seconds: float, request: Request) -> bool:
+    """Wait for news, and no longer than there is somebody to tell; return whether there still is."""
+    here = True
 
     async def until_gone() -> None:
+        nonlocal here
         while (await request.receive())["type"] != "http.disconnect":
             pass
+        here = False
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
@@ -168,6 +171,7 @@ async def _wait(engine: Engine, after: int, seconds: float, request: Request) ->
         nursery.start_soon(until_gone)
         await engine.beyond(after)
         nursery.cancel_scope.cancel()
+    return here
 
 
 async def _follow(engine: Engine, after: int, kinds: Collection[str] | None, push: Push) -> None:

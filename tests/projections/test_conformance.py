@@ -16,6 +16,7 @@ from stationkeeper.engine.testing.projections import check_elsewhere, check_proj
 from stationkeeper.projections import (
     conflicts,
     deliveries,
+    feed,
     outbox,
     presence,
     refusals,
@@ -27,7 +28,7 @@ from stationkeeper.projections import (
 
 ALL = pytest.mark.parametrize(
     "projection",
-    [presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals, deliveries],
+    [presence, registry, webhooks, outbox, feed, settling, sessions, conflicts, refusals, deliveries],
     ids=lambda p: p.name,
 )
 
