@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import click
 
-from ..registry.webhook_options import EVENT_TYPES
 from .desk import open_desk, pages
 from .options import output_format, time_of
 from .printing import FORMATS, print_object, print_rows
 from .station import at_desk
+from .webhook_options import REMOVABLE, options_of_a_webhook, said_of_a_webhook
 
-COLUMNS = ("id", "state", "url", "events", "stations", "name")
+COLUMNS = ("id", "state", "url", "events", "stations", "name", "problem")
+MESSAGE_COLUMNS = ("id", "type", "subject", "position", "round", "attempts", "nextAttemptAt")
 
 
 @click.group(epilog="Example: stationkeeper webhook add https://example.com/hook")
@@ -30,30 +31,13 @@ def webhook() -> None:
     epilog="Example: stationkeeper webhook add https://example.com/hook --event chargestation.offline --station 'CP-1*'"
 )
 @click.argument("receiver", metavar="URL")
-@click.option(
-    "--event",
-    "events",
-    metavar="TYPE",
-    multiple=True,
-    help=f"Ask for this type: {', '.join(EVENT_TYPES)}.  [default: the first two]",
-)
-@click.option("--station", "stations", metavar="PATTERN", multiple=True, help="Of these stations.  [default: *]")
+@options_of_a_webhook(new=True)
 @click.option("--initial", type=click.Choice(["none", "state"]), help="state: first tell it the state of each station.")
-@click.option("--name", help="What people call it.")
 @output_format("table", "json", default="table")
 @at_desk
-def add(
-    receiver: str,
-    events: tuple[str, ...],
-    stations: tuple[str, ...],
-    initial: str | None,
-    name: str | None,
-    form: str,
-    url: str | None,
-    log: str | None,
-) -> None:
+def add(receiver: str, form: str, url: str | None, log: str | None, **said: Any) -> None:
     """Subscribe URL. The secret that its messages are signed with is printed once."""
-    body = {"url": receiver, **_given(events=events, stations=stations, initial=initial, name=name)}
+    body = {"url": receiver, **said_of_a_webhook(**said)}
     with open_desk(url, log, make=True) as desk:
         answer = desk.call("POST", "/webhooks", body)
     _print_secret(f"{answer['id']} is subscribed", answer, form)
@@ -81,26 +65,23 @@ def show(id: str, form: str, url: str | None, log: str | None) -> None:
 @webhook.command(epilog="Example: stationkeeper webhook update wh_06fm3 --to https://example.com/new-hook")
 @click.argument("id")
 @click.option("--to", "receiver", metavar="URL", help="Where its messages go, those that wait included.")
-@click.option("--event", "events", metavar="TYPE", multiple=True, help="Ask for these types instead.")
-@click.option("--station", "stations", metavar="PATTERN", multiple=True, help="Of these stations instead.")
-@click.option("--name", help="What people call it.")
+@options_of_a_webhook(new=False)
+@click.option("--no-header", metavar="NAME", multiple=True, help="Send this header no more.")
+@click.option(
+    "--without",
+    type=click.Choice(REMOVABLE),
+    multiple=True,
+    help="Show no certificate, believe the system's authorities, or lift a limit.",
+)
 @at_desk
-def update(
-    id: str,
-    receiver: str | None,
-    events: tuple[str, ...],
-    stations: tuple[str, ...],
-    name: str | None,
-    url: str | None,
-    log: str | None,
-) -> None:
-    """Change webhook ID."""
-    body = _given(url=receiver, events=events, stations=stations, name=name)
+def update(id: str, receiver: str | None, url: str | None, log: str | None, **said: Any) -> None:
+    """Change webhook ID. What is not named stays as it is; of headers, too."""
+    body = said_of_a_webhook(url=receiver, **said)
     if not body:
         raise click.UsageError("say what to change; see --help")
     with open_desk(url, log) as desk:
-        desk.call("PATCH", _path(id), body)
-    click.echo(f"{id} is changed")
+        answer = desk.call("PATCH", _path(id), body)
+    _print_secret(f"{id} is changed", answer, "table")
 
 
 @webhook.command(epilog="Example: stationkeeper webhook test wh_06fm3")
@@ -130,15 +111,19 @@ def enable(id: str, url: str | None, log: str | None) -> None:
     click.echo(f"{id} is active")
 
 
-@webhook.command("rotate-secret", epilog="Example: stationkeeper webhook rotate-secret wh_06fm3")
+@webhook.command("rotate-secret", epilog="Example: stationkeeper webhook rotate-secret wh_06fm3 --overlap 72h")
 @click.argument("id")
-@click.option("--at-once", is_flag=True, help="For a secret that leaked: the old one signs no more.")
+@click.option(
+    "--overlap",
+    metavar="DURATION",
+    help="For how long the old ones sign, too; 0s for a secret that leaked.  [default: 24h]",
+)
 @output_format("table", "json", default="table")
 @at_desk
-def rotate_secret(id: str, at_once: bool, form: str, url: str | None, log: str | None) -> None:
-    """Give webhook ID a new secret, and print it once. The old one signs beside it until the next rotation."""
-    answer = _post(id, "rotate-secret", url, log, {"at_once": True} if at_once else {})
-    _print_secret(f"{id} has a new secret", answer, form)
+def rotate_secret(id: str, overlap: str | None, form: str, url: str | None, log: str | None) -> None:
+    """Give webhook ID a new secret, and print it once; and a new key, if it has one."""
+    answer = _post(id, "rotate-secret", url, log, {} if overlap is None else {"overlap": overlap})
+    _print_secret(f"{id} signs anew", answer, form)
 
 
 @webhook.command(epilog="Example: stationkeeper webhook recover wh_06fm3 --since 2026-11-22T09:00:00Z")
@@ -153,6 +138,43 @@ def recover(id: str, since: str, until: str | None, url: str | None, log: str | 
         body["until"] = _place(until, "--until")
     answer = _post(id, "recover", url, log, body)
     click.echo(f"what was given up is owed to {id} again; it is now owed {answer['owed']['pending']} in all")
+
+
+@webhook.command(epilog="Example: stationkeeper webhook messages wh_06fm3 --state parked")
+@click.argument("id")
+@click.option(
+    "--state",
+    type=click.Choice(["pending", "delivered", "parked", "skipped"]),
+    default="pending",
+    show_default=True,
+    help="What became of them.",
+)
+@output_format(*FORMATS, default="table")
+@at_desk
+def messages(id: str, state: str, form: str, url: str | None, log: str | None) -> None:
+    """List the messages of webhook ID in a state: all pending ones, and of the others the newest."""
+    with open_desk(url, log) as desk:
+        print_rows(pages(desk, f"{_path(id)}/messages", state=state), MESSAGE_COLUMNS, form)
+
+
+@webhook.command(epilog="Example: stationkeeper webhook skip msg_ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+@click.argument("message")
+@at_desk
+def skip(message: str, url: str | None, log: str | None) -> None:
+    """Send MESSAGE, which is pending, no more. What waits behind it goes on."""
+    with open_desk(url, log) as desk:
+        desk.call("POST", f"/messages/{quote(message, safe='')}/skip")
+    click.echo(f"{message} is skipped")
+
+
+@webhook.command(epilog="Example: stationkeeper webhook redeliver msg_ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+@click.argument("message")
+@at_desk
+def redeliver(message: str, url: str | None, log: str | None) -> None:
+    """Send MESSAGE, which is pending no more, again: the same id, the same body."""
+    with open_desk(url, log) as desk:
+        desk.call("POST", f"/messages/{quote(message, safe='')}/redeliver")
+    click.echo(f"{message} is owed again")
 
 
 @webhook.command(epilog="Example: stationkeeper webhook remove wh_06fm3")
@@ -174,14 +196,6 @@ def _post(id: str, action: str, url: str | None, log: str | None, body: Mapping[
         return desk.call("POST", f"{_path(id)}/{action}", body)
 
 
-def _given(**fields: Any) -> dict[str, Any]:
-    return {
-        key: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
-        for key, value in fields.items()
-        if value is not None and value != ()
-    }
-
-
 def _place(place: str, option: str) -> int | str:
     """Return a position as a number, and a time as it was written, once it is sure that it is one."""
     if place.isascii() and place.isdigit():
@@ -195,4 +209,7 @@ def _print_secret(done: str, answer: Mapping[str, Any], form: str) -> None:
         print_object(answer, form)
         return
     click.echo(done)
-    click.echo(f"secret (shown this once): {answer['secret']}")
+    if answer.get("public_key"):
+        click.echo(f"public key: {answer['public_key']}")
+    if answer.get("secret"):
+        click.echo(f"secret (shown this once): {answer['secret']}")

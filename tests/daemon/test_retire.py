@@ -1,0 +1,64 @@
+"""A rotation: both secrets and both keys sign until the overlap is over; then the older ones go, and are forgotten."""
+
+from __future__ import annotations
+
+import trio
+from attrs import evolve
+from trio.testing import MockClock
+
+from stationkeeper.daemon.registry.registrar import Registrar
+from stationkeeper.daemon.registry.webhook_requests import NewWebhook
+from stationkeeper.daemon.retire import LOOK, retire_secrets
+from stationkeeper.engine import open_engine
+from stationkeeper.engine.log.memory import MemoryLog
+from stationkeeper.engine.testing.clock import VirtualClock
+from stationkeeper.projections import outbox, presence, registry, webhooks
+
+HOOK = NewWebhook(url="https://example.com/hook", signatures=("v1", "v1a"))
+OVERLAP = 600.0
+
+
+async def test_the_older_ones_sign_until_their_time_and_are_then_forgotten(autojump_clock: MockClock) -> None:
+    log = MemoryLog()
+    projections = [presence, registry, webhooks, outbox]
+    async with open_engine(log, projections=projections, clock=VirtualClock(), inline=True, mute=True) as engine:
+        registrar = Registrar(engine)
+        id = (await registrar.subscribe(HOOK, actor="a")).id
+        other = (await registrar.subscribe(HOOK, actor="a")).id
+        await registrar.rotate_secret(id, actor="a", overlap=OVERLAP)
+        both = registrar.webhook_record(id)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(retire_secrets, engine, registrar)
+            await trio.sleep(OVERLAP - LOOK)
+            assert registrar.webhook_record(id) == both
+            assert (len(both.secrets), len(both.keys), len(engine.secrets.ids())) == (2, 2, 6)
+
+            await trio.sleep(2 * LOOK)
+            once = engine.position
+            await trio.sleep(3 * LOOK)
+            nursery.cancel_scope.cancel()
+
+        now = registrar.webhook_record(id)
+        assert now == evolve(both, secrets=both.secrets[:1], keys=both.keys[:1], retired_at=None)
+        assert engine.secrets.ids() == {*now.secrets, *now.keys, *registrar.webhook_secrets_named()}
+        assert len(registrar.webhook_record(other).secrets) == 1
+        assert engine.position == once, "once"
+
+
+async def test_a_second_rotation_leaves_the_newest_two(autojump_clock: MockClock) -> None:
+    projections = [presence, registry, webhooks, outbox]
+    async with open_engine(
+        MemoryLog(), projections=projections, clock=VirtualClock(), inline=True, mute=True
+    ) as engine:
+        registrar = Registrar(engine)
+        id = (await registrar.subscribe(HOOK, actor="a")).id
+        await registrar.rotate_secret(id, actor="a", overlap=OVERLAP)
+        first = registrar.webhook_record(id)
+        await trio.sleep(OVERLAP / 2)
+        await registrar.rotate_secret(id, actor="a", overlap=OVERLAP)
+        second = registrar.webhook_record(id)
+
+        assert (second.secrets[1:], second.keys[1:]) == (first.secrets[:1], first.keys[:1])
+        assert first.retired_at is not None
+        assert second.retired_at == first.retired_at + OVERLAP / 2 * 1_000_000
+        assert engine.secrets.ids() == {*second.secrets, *second.keys}
