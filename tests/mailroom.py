@@ -24,7 +24,7 @@ from stationkeeper.engine.events import (
     WebhookAdded,
 )
 from stationkeeper.engine.fold import Fold
-from stationkeeper.engine.log import Attempted
+from stationkeeper.engine.log import Attempted, Log
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Answer, Attempt, Owed
 from stationkeeper.engine.settings import EngineSettings
@@ -76,12 +76,12 @@ class Gateway:
         self,
         receiver: Receiver,
         *,
-        log: MemoryLog | None = None,
+        log: Log | None = None,
         settings: EngineSettings | None = None,
         clock: VirtualClock | None = None,
         mute: bool = False,
     ) -> None:
-        self.log = log or MemoryLog()
+        self.log: Log = log or MemoryLog()
         self.clock = clock or VirtualClock()
         self.fold = Fold([outbox])
         for recorded in self.log.read():
