@@ -14,7 +14,7 @@ from ...transports.webhooks.proxy import read_proxy
 from .declaring import at_least, nonempty, setting
 from .units import Duration, Rate
 
-_CREDENTIALS: Final = re.compile(r"(?<=//).*@|^.*@", re.DOTALL)
+_CREDENTIALS: Final = re.compile(r"^(https?://)?.*@", re.DOTALL)
 
 
 def _proxy(value: str | None) -> str | None:
@@ -28,7 +28,7 @@ def _proxy(value: str | None) -> str | None:
 
 def without_credentials(url: str) -> str:
     """Return a URL with a blank in place of the user and the password."""
-    return _CREDENTIALS.sub("***@", url, count=1)
+    return _CREDENTIALS.sub(lambda found: f"{found[1] or ''}***@", url)
 
 
 def _ports(value: tuple[int, ...] | None) -> str | None:

@@ -14,8 +14,10 @@ from stationkeeper.daemon.configuration.config import SECTIONS, Config
 from stationkeeper.daemon.configuration.sources import Given, load
 from stationkeeper.daemon.configuration.units import Address, Duration
 from stationkeeper.engine.errors import WrongSetting
+from stationkeeper.engine.settings import EngineSettings
 
 TLS = 'tls_certificate = "a.pem"\ntls_key = "a.key"'
+HOOK = '[[webhook]]\nname = "a"\nurl = "https://x"\nsecret_file = "f"\n'
 RSA = 'tls_certificate_rsa = "r.pem"\ntls_key_rsa = "r.key"'
 
 
@@ -110,6 +112,15 @@ def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_ov
         ('[liveness]\nsilence = "0s"', "at least 1"),
         ('[webhooks]\nretry = ["5x"]', "a duration"),
         ('[webhooks]\nretry = "5s"', "a list"),
+        ("[webhooks]\nrate = 0", "0.001 to 100000 messages a second"),
+        ('[webhooks]\nrate = "fast"', "a number"),
+        ("[webhooks]\nrate = true", "a number"),
+        ("[webhooks]\nports = []", r"ports, e.g. \[443, 8443\]"),
+        ("[webhooks]\nports = [443, 70000]", r"ports, e.g. \[443, 8443\]"),
+        ('[webhooks]\nports = ["443"]', "a whole number"),
+        ('[webhooks]\nproxy = "proxy.example.com"', "http://proxy.example.com:3128"),
+        ("[webhooks]\nhost_concurrency = 0", "at least 1"),
+        ('[webhooks]\nanswer_timeout = "0s"', "at least 0.1"),
         ('[stations]\ntrusted_proxies = ["proxy.example"]', "10.1.0.0/16"),
         ("[stations]\ntrusted_proxies = []", "at least one"),
         ('[stations]\norigins = ["https://pages.example/chargers"]', "without a path"),
@@ -121,6 +132,16 @@ def test_what_kubernetes_and_our_own_tools_put_into_the_environment_is_passed_ov
         ("[webhook]", r"write \[\[webhook\]\]"),
         ('[[webhook]]\nname = "a"\nurl = "https://x"', "lacks secret_file"),
         ('[[webhook]]\nname = "a"\nurl = "https://x"\nsecret_file = "f"\nevent = []', "did you mean events?"),
+        (f"{HOOK}signatures = []", "not empty"),
+        (f'{HOOK}signatures = ["v2"]', '"v1" or "v1a"'),
+        (f'{HOOK}signatures = ["v1a"]', "v1 alone signs with"),
+        (f"{HOOK}concurrency = 0", "at least 1"),
+        (f"{HOOK}concurrency = 1.5", "a whole number"),
+        (f"{HOOK}rate = -1", "0.001 to 100000"),
+        (f'{HOOK}mode = "newest"', '"every" or "latest"'),
+        (f'{HOOK}header_files = ["token"]', 'a table, e.g. { Authorization = "receiver.token" }'),
+        (f"{HOOK}header_files = {{ X-A = 1 }}", "a path"),
+        (f'{HOOK}timeout = "5s"', "it belongs into .webhooks."),
         ('[stations]\ntls_certificate = "a.pem"', "tls_key is missing"),
         ('[stations]\ntls_key_rsa = "a.pem"', "tls_certificate_rsa is missing"),
         (f"[stations]\n{RSA}", "tls_certificate_rsa takes TLS"),
@@ -136,6 +157,30 @@ def test_a_wrong_file_is_told_with_the_remedy(tmp_path: Path, text: str, told: s
     message = refusal(tmp_path, text)
 
     assert re.search(told, message), message
+
+
+@pytest.mark.parametrize("proxy", ["http://me:canary-5f1c@proxy", "me:canary-5f1c@proxy:1", "http://a@canary-5f1c@x"])
+def test_a_proxy_that_is_refused_is_told_without_its_password(tmp_path: Path, proxy: str) -> None:
+    message = refusal(tmp_path, f'[webhooks]\nproxy = "{proxy}"')
+
+    assert "***@" in message
+    assert "canary" not in message
+
+
+def test_how_webhooks_are_sent_reaches_the_engine() -> None:
+    environ = {
+        "STATIONKEEPER_WEBHOOKS_RETRY_AFTER_CAP": "1h",
+        "STATIONKEEPER_WEBHOOKS_WEBHOOK_CONCURRENCY": "3",
+        "STATIONKEEPER_WEBHOOKS_HOST_CONCURRENCY": "5",
+        "STATIONKEEPER_WEBHOOKS_RATE": "2.5",
+        "STATIONKEEPER_WEBHOOKS_CHECKPOINT": "false",
+    }
+    settings = load(environ=environ).config.engine_settings()
+
+    assert settings.retry.retry_after_cap == 3600
+    assert (settings.webhook_concurrency, settings.host_concurrency) == (3, 5)
+    assert (settings.webhook_rate, settings.witness) == (2.5, False)
+    assert Config().engine_settings() == EngineSettings()
 
 
 def test_what_this_release_does_not_do_yet_is_refused_not_ignored(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from attrs import evolve
 
 from stationkeeper.daemon.configuration.webhooks import WebhookSection
@@ -47,9 +48,89 @@ async def test_a_difference_takes_one_event(engine: Engine, registrar: Registrar
     assert (webhook.record.url, webhook.record.stations) == (HOOK + "/new", ("CP-1*",))
 
 
+@pytest.fixture
+def options(tmp_path: Path) -> dict[str, Any]:
+    """Every option that a webhook of the configuration may have, with the files that they name."""
+    ca = trustme.CA()
+    ca.issue_cert("ours.example").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "ours.pem"))
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    (tmp_path / "token").write_text("Bearer canary-5f1c\n")
+    return {
+        "events": ("chargestation.offline.confirmed",), "stations": ("CP-1*",), "sites": ("N*",), "initial": "state",
+        "mode": "latest", "format": "cloudevents", "signatures": ("v1", "v1a"),
+        "header_files": {"X-B": tmp_path / "token", "Authorization": tmp_path / "token"},
+        "client_certificate": tmp_path / "ours.pem", "authorities": tmp_path / "ca.pem", "rate": 2.5, "concurrency": 3,
+    }  # fmt: skip
+
+
+async def test_every_option_reaches_the_log_and_takes_no_event_again(
+    engine: Engine, registrar: Registrar, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    mine = section(tmp_path, **options)
+    assert await settle(engine, registrar, mine) == ["webhook.added"]
+    assert await settle(engine, registrar, mine) == []
+    assert await settle(engine, registrar, evolve(mine, header_files=dict(reversed(mine.header_files.items())))) == []
+
+    (webhook,) = engine.state(webhooks).values()
+    record = webhook.record
+    plain = ("events", "stations", "sites", "initial", "mode", "format", "rate", "concurrency")
+    assert {name: getattr(record, name) for name in plain} == {name: options[name] for name in plain}
+    assert {name: engine.secrets.get(id) for name, id in record.headers} == dict.fromkeys(
+        ("Authorization", "X-B"), b"Bearer canary-5f1c"
+    )
+    assert (len(record.secrets), len(record.keys)) == (1, 1)
+    assert (engine.secrets.get(record.identity) or b"").startswith(b"-----BEGIN")
+    assert b"canary" not in list(engine.log.read())[-1].body
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sites": ("*",)}, {"mode": "every"}, {"format": "standard"}, {"signatures": ("v1",)}, {"rate": None},
+        {"concurrency": None}, {"client_certificate": None}, {"authorities": None}, {"header_files": {}},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_each_option_that_differs_takes_one_event_and_what_it_replaced_is_forgotten(
+    engine: Engine, registrar: Registrar, tmp_path: Path, options: dict[str, Any], change: dict[str, Any]
+) -> None:
+    mine = section(tmp_path, **options)
+    await settle(engine, registrar, mine)
+
+    assert await settle(engine, registrar, evolve(mine, **change)) == ["webhook.updated"]
+    assert await settle(engine, registrar, evolve(mine, **change)) == []
+    assert engine.secrets.ids() == registrar.webhook_secrets_named()
+
+
+async def test_another_value_in_a_headers_file_is_taken_up(
+    engine: Engine, registrar: Registrar, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    mine = section(tmp_path, **options)
+    await settle(engine, registrar, mine)
+    (tmp_path / "token").write_text("Bearer other")
+
+    assert await settle(engine, registrar, mine) == ["webhook.updated"]
+    assert engine.secrets.ids() == registrar.webhook_secrets_named()
+
+
+async def test_one_that_signs_with_keys_alone_has_no_secret_until_it_is_asked_for(
+    engine: Engine, registrar: Registrar, tmp_path: Path
+) -> None:
+    mine = section(tmp_path, signatures=("v1a",), secret_file=None)
+    await settle(engine, registrar, mine)
+    (id,) = engine.state(webhooks)
+    assert registrar.webhook_record(id).secrets == ()
+
+    both = section(tmp_path, signatures=("v1", "v1a"))
+    assert await settle(engine, registrar, both) == ["webhook.updated"], "with the file's secret at once"
+    assert both.secret_file is not None
+    assert registrar.has_secret(id, both.secret_file.read_text().strip())
+
+
 async def test_a_new_secret_is_taken_up(engine: Engine, registrar: Registrar, tmp_path: Path) -> None:
     mine = section(tmp_path)
     await settle(engine, registrar, mine)
+    assert mine.secret_file is not None
     mine.secret_file.unlink()
 
     assert await settle(engine, registrar, mine) == ["webhook.updated"]
@@ -80,6 +161,7 @@ def test_a_secret_file_is_made_for_the_owner_alone(tmp_path: Path) -> None:
     mine = section(tmp_path)
     (first,), (second,) = read_standing([mine], UrlPolicy()), read_standing([mine], UrlPolicy())
 
+    assert mine.secret_file is not None
     assert first.secret == second.secret
     assert mine.secret_file.stat().st_mode & 0o777 == 0o600
 
@@ -91,11 +173,17 @@ def test_a_secret_file_is_made_for_the_owner_alone(tmp_path: Path) -> None:
         ({"events": ("chargestation.on",)}, None, "did you mean chargestation.online?"),
         ({}, "whsec_short", "holds no secret"),
         ({"secret_file": Path("/proc/nowhere/secret")}, None, "cannot be used"),
+        ({"header_files": {"X-A": Path("/proc/nowhere")}}, None, "header_files.X-A = '/proc/nowhere' cannot be read"),
+        ({"header_files": {"Host": Path("/dev/null")}}, None, "Host is set by Stationkeeper"),
+        ({"header_files": {"X-A": Path("/dev/null")}}, None, "headers.X-A: its value has 0 characters"),
+        ({"client_certificate": Path("/dev/null")}, None, "client_certificate: it holds no certificate"),
+        ({"authorities": Path("/proc/nowhere")}, None, "authorities = '/proc/nowhere' cannot be read"),
     ],
 )
 def test_one_that_cannot_be_is_named(tmp_path: Path, more: dict[str, Any], content: str | None, told: str) -> None:
     mine = section(tmp_path, **more)
     if content is not None:
+        assert mine.secret_file is not None
         mine.secret_file.write_text(content)
     with pytest.raises(WrongSetting, match="mine") as caught:
         read_standing([mine], UrlPolicy())
