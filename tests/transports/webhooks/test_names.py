@@ -183,6 +183,17 @@ async def test_that_a_name_had_an_answer_itself_proves_nothing(zone: Zone, patie
     assert not isinstance(await trouble_with(names, "a.example"), LocalTrouble)
 
 
+async def test_the_last_answer_does_not_hide_the_one_before(zone: Zone, patient_clock: MockClock) -> None:
+    zone.names |= {"a.example": ["192.0.2.1"], "b.example": ["192.0.2.2"]}
+    names = Names()
+    for name in ("a.example", "b.example"):
+        await names.find(name, 443, 5)
+    await trio.sleep(KEPT_SECONDS)
+    zone.names["b.example"] = again()
+
+    assert not isinstance(await trouble_with(names, "b.example"), LocalTrouble)
+
+
 @pytest.mark.parametrize("error", [socket.gaierror(socket.EAI_SYSTEM, "System error"), OSError(24, "Too many files")])
 async def test_a_resolver_that_fails_is_ours(zone: Zone, error: OSError) -> None:
     zone.names["r.example"] = error

@@ -152,6 +152,16 @@ async def test_no_descriptor_is_our_fault(net: Net, monkeypatch: pytest.MonkeyPa
     assert (answer.local, answer.error) == (True, "cannot connect to 127.0.0.1 port 9: Too many open files")
 
 
+@pytest.mark.parametrize(("name", "ours"), [("ENETDOWN", True), ("ENOBUFS", True), ("ECONNRESET", False)])
+def test_a_connection_that_breaks_says_whose_fault_it_is_too(name: str, ours: bool) -> None:
+    error = OSError(getattr(errno, name), "")
+    broken = trio.BrokenResourceError()
+    broken.__cause__ = error
+
+    assert connector.is_local(error) is connector.is_local(broken) is ours
+    assert not connector.is_local(trio.BrokenResourceError())
+
+
 async def test_what_a_receiver_answers_is_never_our_fault() -> None:
     async with (
         receiving(answering(b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n")) as receiver,

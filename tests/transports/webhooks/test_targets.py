@@ -59,7 +59,7 @@ ODD = [
     ("https://127.0.1/", "IPv4"),
     ("https://example.0x/", "IPv4"),
     ("https://%31%32%37.0.0.1/", "IPv4"),
-    ("https://127.0.0.1./", "full stop"),
+    ("https://127.0.0.1./", "ends in a full stop"),
     ("https://１２７.0.0.1/", "no name"),  # noqa: RUF001
     ("https://127。0。0。1/", "no name"),
     ("https://①②⑦.0.0.1/", "no name"),
@@ -69,7 +69,7 @@ ODD = [
     ("https://[::1/", "cannot be read"),
     ("https://::1/", "cannot be read"),
     # names
-    ("https://example.com./", "full stop"),
+    ("https://example.com./", "ends in a full stop"),
     ("https://exa mple.com/", "percent-encoded"),
     ("https://exam\tple.com/", "percent-encoded"),
     ("https://example.com/\r\nx: 1", "percent-encoded"),
@@ -134,7 +134,11 @@ def test_plain_http_takes_the_permission() -> None:
     with pytest.raises(ValueError, match="allow_http"):
         check("http://example.com/")
     check("http://example.com/", http=True)
-    assert target_of("http://example.com/", allow_http=True, allow_private_networks=False).origin == ("http", "example.com", 80)
+    assert target_of("http://example.com/", allow_http=True, allow_private_networks=False).origin == (
+        "http",
+        "example.com",
+        80,
+    )
 
 
 @pytest.mark.parametrize(
