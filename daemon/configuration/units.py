@@ -12,6 +12,9 @@ Duration = NewType("Duration", float)
 Rate = NewType("Rate", float)
 """Times a second."""
 
+LONGEST: Final = 36_500 * 86_400.0
+"""Seconds; whoever says more means never, and arithmetic ends somewhere."""
+
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _WHOLE: Final = re.compile(rf"(?:{_PART.pattern})+")
@@ -29,8 +32,8 @@ def parse_duration(value: object) -> Duration:
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
     else:
         raise ValueError('a duration, e.g. "25s", "1m30s", "2h", or a number of seconds')
-    if not 0 <= seconds < float("inf"):
-        raise ValueError("a duration of zero seconds or more")
+    if not 0 <= seconds <= LONGEST:
+        raise ValueError("a duration of zero seconds or more, up to 36500d")
     return Duration(seconds)
 
 

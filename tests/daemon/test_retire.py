@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 from attrs import evolve
 from trio.testing import MockClock
@@ -10,18 +12,19 @@ from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.webhook_requests import NewWebhook
 from stationkeeper.daemon.retire import LOOK, retire_secrets
 from stationkeeper.engine import open_engine
+from stationkeeper.engine.fold import Projection
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import outbox, presence, registry, webhooks
 
 HOOK = NewWebhook(url="https://example.com/hook", signatures=("v1", "v1a"))
+PROJECTIONS: list[Projection[Any, Any]] = [presence, registry, webhooks, outbox]
 OVERLAP = 600.0
 
 
 async def test_the_older_ones_sign_until_their_time_and_are_then_forgotten(autojump_clock: MockClock) -> None:
     log = MemoryLog()
-    projections = [presence, registry, webhooks, outbox]
-    async with open_engine(log, projections=projections, clock=VirtualClock(), inline=True, mute=True) as engine:
+    async with open_engine(log, projections=PROJECTIONS, clock=VirtualClock(), inline=True, mute=True) as engine:
         registrar = Registrar(engine)
         id = (await registrar.subscribe(HOOK, actor="a")).id
         other = (await registrar.subscribe(HOOK, actor="a")).id
@@ -46,9 +49,8 @@ async def test_the_older_ones_sign_until_their_time_and_are_then_forgotten(autoj
 
 
 async def test_a_second_rotation_leaves_the_newest_two(autojump_clock: MockClock) -> None:
-    projections = [presence, registry, webhooks, outbox]
     async with open_engine(
-        MemoryLog(), projections=projections, clock=VirtualClock(), inline=True, mute=True
+        MemoryLog(), projections=PROJECTIONS, clock=VirtualClock(), inline=True, mute=True
     ) as engine:
         registrar = Registrar(engine)
         id = (await registrar.subscribe(HOOK, actor="a")).id
