@@ -157,6 +157,7 @@ async def test_contexts_are_kept_and_bounded() -> None:
         await contexts.get(b"", mine, (b"", b"%d" % number))
 
     assert len(contexts) == KEPT
+    assert await contexts.get(b"", mine, (b"", b"first")) is first
     for number in range(KEPT):
         await contexts.get(b"", mine, (b"", b"another %d" % number))
     assert await contexts.get(b"", mine, (b"", b"first")) is not first
