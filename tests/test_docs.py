@@ -2,12 +2,15 @@
 
 An example is a fenced block of Python in README.md or in a page under docs/. It runs as a script of its own in a folder
 that holds nothing but a small log, `fleet.db`; a block of text right after it is what it prints. One that serves
-stations is called on port 9000 (another one in the test), and one that receives webhooks on port 8000.
+stations is called on port 9000 (another one in the test), and one that receives webhooks on port 8000; one that pulls
+asks a daemon on port 8080 that serves the small log.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
+import json
 import re
 import shlex
 import socket
@@ -19,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -66,8 +70,9 @@ def examples() -> Iterator[Example]:
 
 EXAMPLES = list(examples())
 SERVING = [one for one in EXAMPLES if "WebSocketStations(" in one.code]
-RECEIVING = [one for one in EXAMPLES if "HTTPServer(" in one.code]
-PLAIN = [one for one in EXAMPLES if one not in SERVING and one not in RECEIVING]
+RECEIVING = [one for one in EXAMPLES if "WEBHOOK_SECRET" in one.code]
+PULLING = [one for one in EXAMPLES if "urlopen(" in one.code]
+PLAIN = [one for one in EXAMPLES if one not in SERVING + RECEIVING + PULLING]
 
 
 def free_port() -> int:
@@ -102,8 +107,10 @@ def running(code: str, folder: Path, port: int, **environment: str) -> Iterator[
 
 
 def printed(process: subprocess.Popen[str], lines: int) -> list[str]:
+    """Return the first lines, but for those that a web framework says of itself."""
     assert process.stdout is not None
-    return [process.stdout.readline().rstrip("\n") for _ in range(lines)]
+    said = (line.rstrip("\n") for line in process.stdout)
+    return list(islice((line for line in said if not line.startswith((" * ", "INFO: "))), lines))
 
 
 @pytest.fixture
@@ -158,7 +165,10 @@ def test_a_station_can_call_an_example_that_serves(example: Example, tmp_path: P
 @pytest.mark.parametrize("example", RECEIVING, ids=lambda one: one.where)
 def test_an_example_that_receives_believes_genuine_news_alone(example: Example, tmp_path: Path) -> None:
     port, secret = free_port(), "whsec_" + base64.b64encode(b"a" * 32).decode()
-    online = '{"type": "chargestation.online", "data": {"id": "CP-7", "online": true, "version": 1}}'
+    online = (
+        '{"type": "chargestation.online", "timestamp": "2026-11-22T09:00:00Z", '
+        '"data": {"id": "CP-7", "online": true, "version": 1}}'
+    )
     offline = online.replace("online", "offline", 1).replace("true", "false").replace(": 1}", ": 2}")
 
     def post(body: str, *, signed_with: str) -> int:
@@ -185,6 +195,75 @@ def test_an_example_that_receives_believes_genuine_news_alone(example: Example, 
         assert printed(process, 2) == ["CP-7 online", "CP-7 offline"]
 
 
+@pytest.fixture
+def daemon(folder: Path) -> Iterator[int]:
+    """A daemon that serves the small log; the port of its API."""
+    port = free_port()
+    # Whatever the clock says: the log is of one day.
+    command = [sys.executable, "-m", "stationkeeper", "serve", "--log", "fleet.db", "--accept-clock"]
+    command += ["--stations", "127.0.0.1:0", "--http", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while answer_of(f"http://127.0.0.1:{port}/readyz")[0] != 200:
+                assert time.monotonic() < deadline, "it does not get ready"
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.terminate()
+
+
+def answer_of(url: str, headers: dict[str, str] | None = None, *, bytes: int = -1) -> tuple[int, str]:
+    """Return the status, and so many bytes of the answer; 0 where nobody listens."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, None, headers or {}), timeout=60) as answer:
+            return answer.status, answer.read(bytes).decode()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.read().decode()
+    except OSError:
+        return 0, ""
+
+
+@pytest.mark.parametrize("example", PULLING, ids=lambda one: one.where)
+def test_an_example_that_pulls_prints_what_happened(example: Example, folder: Path, daemon: int) -> None:
+    code = example.code.replace("8080", str(daemon))
+    with subprocess.Popen([sys.executable, "-u", "-c", code], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert printed(process, 3) == ["CP-7 online", "CP-8 online", "CP-7 offline"]
+        finally:
+            process.kill()
+
+
+def test_a_line_of_curl_gets_what_its_page_says(daemon: int) -> None:
+    # The page speaks of a longer log.
+    lines = [words for line, words in shell_lines() if words[0] == "curl" and "receive-webhooks" in line]
+    answers = [
+        curl([word.replace("8080", str(daemon)).replace("184302", "3") for word in words[1:]]) for words in lines
+    ]
+
+    assert [status for status, _ in answers] == [200] * 6
+    station, everything, filtered, stream, *lists = [text for _, text in answers]
+    assert json.loads(station)["version"] == 2
+    assert [entry["position"] for entry in json.loads(everything)["data"]] == [2, 3, 4]
+    assert json.loads(filtered)["data"] == []
+    assert "id: 4\nevent: chargestation.offline\ndata: " in stream
+    assert [[entry["id"] for entry in json.loads(text)["data"]] for text in lists] == [["CP-7", "CP-8"], ["CP-7"]]
+
+
+def curl(words: list[str]) -> tuple[int, str]:
+    """Ask as `curl` would with these arguments."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("-N", action="store_true")
+    parser.add_argument("-H", action="append", default=[])
+    parser.add_argument("url")
+    asked = parser.parse_args(words)
+    # The answer comes at once, so that no test waits for the fifty seconds of the page.
+    url = asked.url.replace("wait=50", "wait=0.1")
+    headers = dict(header.split(": ", 1) for header in asked.H)
+    return answer_of(url, headers, bytes=80 if asked.N else -1)
+
+
 def shell_lines() -> Iterator[tuple[str, list[str]]]:
     """Yield the lines that a reader is to type, as words, up to a redirection or a pipe."""
     for page in PAGES:
@@ -206,6 +285,8 @@ def test_a_command_of_the_pages_exists_with_its_flags(line: str, words: list[str
             assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
         case ["pip", "install", wanted]:
             assert re.fullmatch(r"stationkeeper(\[daemon\])?|\.\[(daemon|test)\]", wanted)
+        case ["curl", *_]:
+            assert "receive-webhooks" in line, "no test asks what this asks"
         case ["python", script, *_]:
             assert (ROOT / script).is_file()
         case _:
