@@ -39,13 +39,13 @@ class Witness:
     def __init__(self, key: str, path: Path | str | None = None) -> None:
         """Believe checkpoints signed by this key, and keep the newest in a file, or in memory.
 
-        *key*: `name+0123abcd+base64`, as `stationkeeper verify` and the checkpoint's page show it; get it once, by
-        another way than the webhook. Of the file the modification time is when the note was sent.
+        *key*: a line of `<log>.vkey` (`name+0123abcd+base64`), or several; get it once, by another way than the
+        webhook. Of the file the modification time is when the note was sent.
 
         Raises:
             ValueError: it is no such key.
         """
-        self._key = VerifyingKey.parse(key)
+        self._keys = [VerifyingKey.parse(line) for line in key.split() or [""]]
         self._path = None if path is None else Path(path)
         self._lock = Lock()
         self._kept: tuple[bytes, float] | None = None
@@ -93,11 +93,11 @@ class Witness:
     def _read(self, note: bytes) -> Checkpoint:
         try:
             found = Checkpoint.parse(note)
-            signer = signer_of(note, [self._key])
+            signer = signer_of(note, self._keys)
         except ValueError as error:
             raise BadMessage(f"{CHECKPOINT}: {error}") from None
-        if signer is None or found.origin != self._key.name:
-            raise BadMessage(f"{CHECKPOINT} is not signed by {self._key.name}")
+        if signer is None or found.origin != signer.name:
+            raise BadMessage(f"{CHECKPOINT} is not signed by {self._keys[-1].name}")
         return found
 
     def _load(self) -> tuple[bytes, float] | None:

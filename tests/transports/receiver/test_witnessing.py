@@ -66,6 +66,13 @@ def test_a_message_that_was_overtaken_is_no_contradiction(witness: Witness) -> N
         witness.see(carrying(note(5, OTHER), at=1))
 
 
+def test_after_a_change_of_keys_either_is_believed() -> None:
+    newer = SigningKey(ORIGIN, bytes(32))
+    witness = Witness(f"{KEY.public}\n{newer.public}\n")
+
+    assert [witness.see(carrying(note(size, key=key))) for size, key in ((5, KEY), (6, newer))] == [5, 6]
+
+
 def test_a_restart_forgets_nothing_and_the_file_is_a_note_for_verify(tmp_path: Path) -> None:
     Witness(str(KEY.public), tmp_path / "checkpoint").see(carrying(note(5), at=1000))
 
