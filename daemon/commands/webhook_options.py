@@ -91,11 +91,11 @@ def said_of_a_webhook(
     Raises:
         UsageError: a header is not written as one, or a file cannot be read.
     """
-    said = {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}  # pyright: ignore[reportUnknownArgumentType]
+    said: dict[str, Any] = dict(plain)
     said["client_certificate"] = _content("--client-certificate", client_certificate)
     said["authorities"] = _content("--authorities", authorities)
     headers = _headers(header, header_file, no_header)
-    given = {key: value for key, value in said.items() if value is not None and value != []}
+    given = {key: value for key, value in said.items() if value is not None and value != ()}
     for name in without:
         key = name.replace("-", "_")
         if key in given:

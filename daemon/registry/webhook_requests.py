@@ -6,6 +6,7 @@ Each request checks itself, as those about stations do (`requests`). A field of 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from attrs import fields, frozen
 
@@ -114,8 +115,11 @@ class NewWebhook:
 
     def as_changes(self) -> WebhookChanges:
         """Return what has to be changed of a webhook without any option."""
-        named = {field.name: getattr(self, field.name) for field in fields(NewWebhook) if field.name != "initial"}
-        return WebhookChanges(**{**named, "secret": KEEP if self.secret is None else self.secret})
+        named: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(NewWebhook)}
+        del named["initial"]
+        if self.secret is None:
+            named["secret"] = KEEP
+        return WebhookChanges(**named)
 
     def check(self, policy: UrlPolicy) -> None:
         """Raise `Invalid` where a field cannot be as it is."""

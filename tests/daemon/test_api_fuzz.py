@@ -28,15 +28,16 @@ JSON = st.recursive(
 )
 NAMES = (
     "id", "password", "generate", "protocol", "security", "name", "site", "liveness", "overlap", "url", "events",
-    "stations", "initial", "secret", "at_once", "since", "until", "profile", "serial", "lenient",
+    "stations", "initial", "secret", "since", "until", "profile", "serial", "lenient", "sites", "mode", "format",
+    "signatures", "headers", "client_certificate", "authorities", "rate", "concurrency",
 )  # fmt: skip
 BODIES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5) | JSON
 ROUTES = st.sampled_from(
     [
         "/chargestations", "/chargestations/{}", "/chargestations/{}/events", "/webhooks", "/webhooks/{}",
         "/webhooks/{}/test", "/webhooks/{}/pause", "/webhooks/{}/enable", "/webhooks/{}/rotate-secret",
-        "/webhooks/{}/recover", "/webhooks/{}/messages", "/messages/{}/redeliver", "/events", "/", "/stations/{}",
-        "/subscriptions", "/login", "/logout", "/{}",
+        "/webhooks/{}/recover", "/webhooks/{}/messages", "/messages/{}/redeliver", "/messages/{}/skip",
+        "/events", "/", "/stations/{}", "/subscriptions", "/login", "/logout", "/{}",
     ]
 )  # fmt: skip
 QUERIES = st.dictionaries(
@@ -74,6 +75,45 @@ def test_nothing_that_is_asked_is_a_fault_of_ours(asked: list[tuple[str, str, st
                 answer = await office.ask(method, path, json.dumps(body).encode())
                 assert answer.status < 500, (method, path, body, answer)
             assert (await office.ask("GET", "/chargestations")).status == 200
+
+    trio.run(main)
+
+
+NUMBERS = st.integers() | st.floats() | st.none()
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "sites": st.lists(TEXT, max_size=2) | JSON,
+        "mode": st.sampled_from(["every", "latest"]) | JSON,
+        "format": st.sampled_from(["standard", "cloudevents"]) | JSON,
+        "signatures": st.lists(st.sampled_from(["v1", "v1a", "v2"]), max_size=3) | JSON,
+        "headers": st.dictionaries(st.sampled_from(["X-A", "x-a", "Host"]) | TEXT, TEXT | st.none()) | JSON,
+        "client_certificate": TEXT | JSON,
+        "authorities": TEXT | JSON,
+        "rate": NUMBERS | JSON,
+        "concurrency": NUMBERS | JSON,
+    },
+)
+
+
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.booleans(), OPTIONS, JSON), max_size=4))
+@example([(True, {"rate": float("nan")}, {}), (False, {"concurrency": 2**70}, {"overlap": 1e308})])
+@example([(False, {"headers": {"X-A": "\ud800"}, "client_certificate": "\ud800"}, None)])
+def test_whatever_a_webhook_is_told_is_taken_whole_or_refused(asked: list[tuple[bool, Any, Any]]) -> None:
+    async def main() -> None:
+        async with open_office() as office:
+            url = "https://receiver.example/"
+            place = (await office.ask("POST", "/webhooks", {"url": url})).headers["location"]
+            for new, options, rotation in asked:
+                before = office.engine.position
+                body = json.dumps(options | {"url": url} if new else options).encode()
+                answer = await office.ask("POST" if new else "PATCH", "/webhooks" if new else place, body)
+                assert answer.status in (200, 201, 422), (body, answer)
+                assert answer.status != 422 or office.engine.position == before
+                assert (await office.ask("POST", place + "/rotate-secret", json.dumps(rotation).encode())).status < 500
+                assert (await office.ask("GET", "/webhooks")).status == 200
+                assert office.engine.secrets.ids() == office.registrar.webhook_secrets_named()
 
     trio.run(main)
 
