@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "import": (".commands.import_", "Make a log of what export wrote."),
     "backup": (".commands.backup", "Copy a log, beside a running daemon, and check the copy."),
     "restore": (".commands.restore", "Take up work from a copy."),
+    "keys": (".commands.keys", "Say where a log's keys are, and change the key of its secrets."),
     "redact": (".commands.redact", "Erase what is private about a station or webhook."),
     "verify": (".commands.verify", "Check that a log is the one that was written."),
     "prove": (".commands.prove", "Prove what an event was, in a file that can be checked without the log."),

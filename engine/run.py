@@ -85,8 +85,7 @@ async def open_engine(
         settings: how it runs.
         clock: where time comes from, if not from the machine.
         secrets: for a log of your own: where its secrets are kept, if not in memory.
-        secrets_key: what the secrets beside a log with a path are sealed under, or the file that it stands in: a
-            `SecretsKey` or a `KeyFile`. By default `<log>.key`, made if it is missing.
+        secrets_key: seals the secrets beside a log with a path; by default the one in `<log>.key`, which is made.
         inline: commit in the loop's own thread, for virtual time.
         mute: send no webhooks.
         adopt: take up a log that came without its secrets file, and speak for it from now on.

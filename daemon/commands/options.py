@@ -25,18 +25,22 @@ FLAGS: Final[dict[str, tuple[Key, str]]] = {
 """The flags that stand for settings."""
 
 
+config_option: Final[Callable[[F], F]] = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="STATIONKEEPER_CONFIG",
+    help="The configuration.  [default: ./stationkeeper.toml, if it is there]",
+)
+"""`--config`."""
+
+
 def configured(command: F) -> F:
     """Add the flags that choose a configuration file and stand over it."""
     for option in (
         click.option("--http", metavar="HOST:PORT", help="Where the API and the dashboard listen; port 0 picks one."),
         click.option("--stations", metavar="HOST:PORT", help="Where stations dial in; port 0 picks one."),
         click.option("--log", metavar="LOG", help="Where the events are kept: a path, or sqlite:///path."),
-        click.option(
-            "--config",
-            type=click.Path(dir_okay=False, path_type=Path),
-            envvar="STATIONKEEPER_CONFIG",
-            help="The configuration.  [default: ./stationkeeper.toml, if it is there]",
-        ),
+        config_option,
     ):
         command = option(command)
     return command

@@ -14,7 +14,7 @@ from ...engine.ledger.note import VerifyingKey
 from ..audit.checkpoints import read_file
 from ..audit.proof import Consistency, Inclusion, Proven
 from ..audit.proving import NotProven, check_continued, check_event, prove_continued, prove_event
-from .keys import keys_option
+from .checkpoint_keys import keys_option
 from .printing import visible
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

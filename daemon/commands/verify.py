@@ -17,7 +17,7 @@ from ..audit.findings import Check
 from ..audit.passes import Tell
 from ..audit.verdict import LONG, Report, readings
 from ..audit.verdict import verify as audit
-from .keys import keys_option
+from .checkpoint_keys import keys_option
 from .options import output_format
 from .printing import print_rows, visible
 

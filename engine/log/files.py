@@ -214,22 +214,19 @@ def remove(file: Path) -> None:
 def erasing(file: Path) -> Generator[None]:
     """Overwrite the bytes of a file, if it is there, once a block has taken its name away without an error.
 
-    That is as much as can be done: some file systems and disks write elsewhere what is to overwrite.
-
-    Raises:
-        LogUnavailable: it cannot be opened for writing; the block was not entered.
+    Where they still have another name (a hard link) they stay. It is done as far as it can be: the file may be
+    read-only, and some file systems and disks write elsewhere what is to overwrite.
     """
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         yield
         return
-    except OSError as error:
-        raise LogUnavailable(f"{file} cannot be written ({error.strerror}); check its rights") from error
     try:
         yield
         with suppress(OSError):  # nobody finds them by a name any more
-            left = os.fstat(descriptor).st_size
+            found = os.fstat(descriptor)
+            left = 0 if found.st_nlink else found.st_size
             while left > 0:
                 left -= os.write(descriptor, bytes(min(left, _CHUNK)))
             os.fsync(descriptor)

@@ -29,6 +29,7 @@ from .secrets_file import (
     put,
     read_head,
     stored_under,
+    sweep,
     write_anew,
 )
 from .secrets_key import KeyFile, KeySource, default_key_file, find_key, make_key
@@ -197,6 +198,9 @@ def open_secrets(log: Path, log_id: str, *, create: bool, key: KeySource | None 
     if head.log != log_id and not create:
         return None
     seal = Seal(_key_for(head, source, log), log_id)
+    sweep(path)
+    if isinstance(source, KeyFile):
+        source.tidy(seal.key)
     if head.layout in range(1, LAYOUT) or (head.layout and head.log != log_id):
         write_anew(path, _opener(head, seal.key), seal)
     if head.held and create:
@@ -233,6 +237,8 @@ def rotate_key(log: Path, log_id: str, source: KeySource, new: KeyFile | None = 
         WrongSetting: the old key stands in no file, and *new* is missing.
         LogError: as `open_secrets`; or a file cannot be written.
     """
+    if new is not None and isinstance(source, KeyFile) and new.path.resolve() == source.path.resolve():
+        new = None
     if new is None and not isinstance(source, KeyFile):
         raise WrongSetting(
             f"{source.source} cannot be replaced from here: name a file for the new key (--new-key-file), and then let "
@@ -244,8 +250,9 @@ def rotate_key(log: Path, log_id: str, source: KeySource, new: KeyFile | None = 
     opened.close()
     if new is not None:
         key = new.make(like=log)
+        new.sync()
         reseal(opened.path, log_id, opened.key, key)
-        if isinstance(source, KeyFile) and source.path != new.path:
+        if isinstance(source, KeyFile):
             source.forget()
         return key
     assert isinstance(source, KeyFile)

@@ -187,8 +187,7 @@ def write_anew(path: Path, opened: Opener, seal: Seal) -> None:
             raise explain(error, path) from error
         sealed = [(id, seal.close(id, opened(id, stored))) for id, stored in rows]
         try:
-            remove(new.with_name(new.name + "-journal"))
-            remove(new)
+            sweep(path)
             make_like(new, path)
             with closing(open_file(new)) as fresh:
                 set_pragmas(fresh, _PRAGMAS, new)
@@ -198,10 +197,21 @@ def write_anew(path: Path, opened: Opener, seal: Seal) -> None:
             with erasing(path):
                 publish(new, path)
         except BaseException:
-            for left in (new, new.with_name(new.name + "-journal")):
-                with suppress(LogUnavailable):
-                    remove(left)
+            with suppress(LogUnavailable):  # the first error tells more; the next opening removes it
+                sweep(path)
             raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what is left of a file that was being written anew when the process died. The log's lock is held.
+
+    Raises:
+        LogUnavailable: it cannot be removed.
+    """
+    new = path.with_name(path.name + ".new")
+    for left in (new, new.with_name(new.name + "-journal")):
+        if left.exists():
+            remove(left)
 
 
 def drop(path: Path, id: str) -> None:

@@ -2,7 +2,7 @@
 
 A key file is made, durably, before the first secret is sealed under it, and never for secrets that are sealed already.
 While a key is being replaced the new one stands beside it as `<file>.new`: whichever of the two opens the secrets is
-the right one, and the next start tidies up.
+the right one, and the next start tidies up. So a key file serves one log alone.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import stat
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ..errors import LogUnavailable, SecretsExposed, SecretsSealed
-from .files import erasing, publish, remove, sync_folder
+from ..errors import LogUnavailable, SecretsExposed, SecretsSealed, WrongSetting
+from .files import erasing, keep_names, publish, remove, sync_file, sync_folder
 from .sealing import SecretsKey
 
 _LONGEST: Final = 4096
@@ -43,25 +43,35 @@ class KeyFile:
         return _read(self.path)
 
     def fitting(self, id: str) -> SecretsKey | None:
-        """Return the key of an id, and end a change of keys that was cut off; none if it is not here.
+        """Return the key of an id, be it the present one or the one to come; none if it is not here.
 
         Raises:
-            LogError: as `read`; or the change cannot be ended.
-            WrongSetting: as `read`.
+            LogError: as `read`.
+            WrongSetting: the present one is no key, and the one to come does not fit.
         """
+        if self.new.exists():
+            try:
+                new = _read(self.new)
+            except WrongSetting:
+                new = None  # cut off while it was written, and so before anything was sealed under it
+            if new is not None and new.id == id:
+                return new
         key = self.read()
+        return key if key is not None and key.id == id else None
+
+    def tidy(self, key: SecretsKey) -> None:
+        """End a change of keys that was cut off, once it is known which one is right. The log's lock is held.
+
+        Raises:
+            LogUnavailable: it cannot be ended.
+        """
         if self._making.exists():
             remove(self._making)
-        if not self.new.exists():
-            return key if key is not None and key.id == id else None
-        if key is not None and key.id == id:
-            remove(self.new)
-            return key
-        new = _read(self.new)
-        if new is None or new.id != id:
-            return None
-        self.put_new_in_place()
-        return SecretsKey(new.key, _words(self.path))
+        if self.new.exists():
+            if key.source == _words(self.new):
+                self.put_new_in_place()
+            else:
+                remove(self.new)
 
     def make(self, *, like: Path) -> SecretsKey:
         """Return the key, drawn if there is no file yet; durable on return. Root makes it for who owns *like*.
@@ -89,13 +99,21 @@ class KeyFile:
         assert made is not None
         return made
 
+    def sync(self) -> None:
+        """Make sure that the file is on the disk, whoever wrote it.
+
+        Raises:
+            LogUnavailable: it cannot be synced.
+        """
+        sync_file(self.path)
+        keep_names(self.path)
+
     def draw_new(self) -> SecretsKey:
         """Draw the key that is to come, and put it beside the present one; durable on return.
 
         Raises:
             LogUnavailable: it cannot be written.
         """
-        remove(self.new)
         key = SecretsKey.draw(_words(self.path))
         _write(self.new, key, like=self.path)
         return key

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from faulting import compiled, folder_in_memory
 from stationkeeper.engine.ledger import outside
 from stationkeeper.engine.ledger.checkpoint import Checkpoint
 from stationkeeper.engine.ledger.note import signer_of
-from stationkeeper.engine.log.secrets import open_secrets
+from stationkeeper.engine.log.secrets import open_secrets, secrets_path
+from stationkeeper.engine.log.secrets_file import head_of
+from stationkeeper.engine.log.secrets_key import KeyFile, default_key_file
 
 LIVES = 10 if os.environ.get("SOAK") else 2
 """How often the process opens its log, works on it, and closes it."""
@@ -71,6 +74,45 @@ for life in range(2):
 """
 
 
+SEALING = """
+import os, sys
+from pathlib import Path
+from stationkeeper.engine.log.secrets import open_secrets, rotate_key
+from stationkeeper.engine.log.secrets_key import KeyFile, default_key_file
+
+path = Path(sys.argv[1])
+acks = os.open(str(path) + ".acks", os.O_RDWR | os.O_CREAT)
+keys = default_key_file(path), KeyFile(path.with_name("elsewhere.key"))
+steps = [
+    lambda key: None,
+    lambda key: secrets.keep("newest", b"canary-newest-2"),
+    lambda key: secrets.keep("newest", b"canary-newest-3"),
+    lambda key: rotate_key(path, "log", keys[0]),
+    lambda key: secrets.keep("newest", b"canary-newest-5"),
+    lambda key: secrets.forget("newest"),
+    lambda key: rotate_key(path, "log", keys[0], keys[1]),
+]
+for number, step in enumerate(steps, start=1):
+    rotation = number in (4, 7)
+    secrets = None if rotation else open_secrets(path, "log", create=False)
+    step(keys)
+    if secrets is not None:
+        secrets.close()
+    os.pwrite(acks, b"%08d" % number, 0)
+"""
+UNSEALED = """
+CREATE TABLE secret (id TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('log', 'log');
+INSERT INTO secret VALUES ('old', CAST('canary-from-before' AS BLOB));
+PRAGMA application_id = 0x53544B53;
+PRAGMA user_version = 1;
+"""
+"""The secrets file of an earlier release."""
+NEWEST = [None, None, b"canary-newest-2", b"canary-newest-3", b"canary-newest-3", b"canary-newest-5", None, None]
+"""What stands under `newest` after each step of `SEALING`."""
+
+
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled("recorder", tmp_path_factory.mktemp("recorder"))
@@ -85,16 +127,18 @@ def folder() -> Iterator[Path]:
 def run(recorder: Path, folder: Path, script: str = SCRIPT, *, synchronous: int = 2) -> list[Record]:
     """Run a script and return all that it did to the files of its log."""
     work, trace = folder / "work", folder / "trace"
-    work.mkdir()
+    work.mkdir(exist_ok=True)
     watched = {"LD_PRELOAD": str(recorder), "RECORDER_FOLDER": str(work), "RECORDER_TRACE": str(trace)}
     command = [sys.executable, "-c", script, str(work / "fleet.db"), str(synchronous), str(LIVES)]
     subprocess.run(command, check=True, env={**os.environ, **watched})
     return list(parse(trace.read_bytes()))
 
 
-def outcomes(records: Iterable[Record], chance: random.Random) -> Iterator[tuple[int, dict[str, bytes]]]:
+def outcomes(
+    records: Iterable[Record], chance: random.Random, before: Mapping[str, bytes] | None = None
+) -> Iterator[tuple[int, dict[str, bytes]]]:
     """Yield every different disk that a power loss may leave, with the position acknowledged by then."""
-    disk, seen = Disk(), set[int]()
+    disk, seen = Disk(files=before), set[int]()
     for record in records:
         disk.do(record)
         for fate in ("nothing", "all", "some"):
@@ -136,6 +180,42 @@ def test_the_files_beside_a_log_survive_it_too(recorder: Path, folder: Path) -> 
             newest = int(secrets.get("newest") or 0)
         assert acknowledged <= protected <= acknowledged + 1
         assert acknowledged <= newest <= protected
+        shutil.rmtree(path.parent)
+
+
+def test_secrets_and_their_key_stay_together_while_they_are_sealed_and_keys_change(
+    recorder: Path, folder: Path
+) -> None:
+    work = folder / "work"
+    work.mkdir()
+    with closing(sqlite3.connect(work / "fleet.db.secrets")) as file:
+        file.executescript(UNSEALED)
+    (work / "fleet.db.secrets").chmod(0o600)
+    before = {"fleet.db.secrets": (work / "fleet.db.secrets").read_bytes()}
+    records = run(recorder, folder, SEALING)
+    states = list(outcomes(records, random.Random(20261123), before))
+
+    assert len(states) > 100
+    assert states[-1][0] == 7
+    # Not in a journal either, of which nothing is left by now.
+    assert not any(b"canary" in record.data for record in records)
+    first_key = next(files["fleet.db.key"] for acknowledged, files in states if acknowledged == 3)
+    for n, (acknowledged, files) in enumerate(states):
+        path = folder / str(n) / "fleet.db"
+        path.parent.mkdir()
+        for name, content in files.items():
+            (path.parent / name).touch(mode=0o600)
+            (path.parent / name).write_bytes(content)
+        elsewhere = KeyFile(path.with_name("elsewhere.key"))
+        key = elsewhere if elsewhere.fitting(head_of(secrets_path(path)).key) else default_key_file(path)
+        secrets = open_secrets(path, "log", create=False, key=key)
+        assert secrets is not None
+        with closing(secrets):
+            assert secrets.get("old") == b"canary-from-before"
+            assert secrets.get("newest") in NEWEST[acknowledged : acknowledged + 2]
+        assert not acknowledged or b"canary" not in b"".join(files.values())
+        assert acknowledged < 4 or not any(first_key.strip() in content for content in files.values())
+        assert not list(path.parent.glob("*.new*"))
         shutil.rmtree(path.parent)
 
 
