@@ -17,15 +17,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ..engine import Engine
-from ..projections import conflicts, outbox, presence, registry, webhooks
-from .api.webhook_views import problem_of
+from ..projections import conflicts, presence, registry
+from .webhook_metrics import OUTCOMES, WebhookMetrics
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-LISTED_WEBHOOKS: Final = 200
-"""Webhooks that have series of their own; the rest is in the sums."""
 QUANTILES: Final = (0.5, 0.95, 1.0)
-STATES: Final[tuple[str, ...]] = ("active", "failing", "paused", "disabled")
 
 
 class Metrics:
@@ -47,13 +44,14 @@ class EngineCollector(Collector):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._of_webhooks = WebhookMetrics(engine)
 
     def collect(self) -> Iterator[Metric]:
         yield from self._process()
         yield from self._stations()
         yield from self._connections()
         yield from self._log()
-        yield from self._webhooks()
+        yield from self._of_webhooks.collect()
         yield from self._deliveries()
 
     def _process(self) -> Iterator[Metric]:
@@ -114,35 +112,10 @@ class EngineCollector(Collector):
             yield _gauge("log_protected_position", "How far the newest checkpoint outside the log reaches.", reach)
             yield _counter("log_checkpoint_failures", "Checkpoints that could not be written outside.", failed)
 
-    def _webhooks(self) -> Iterator[Metric]:
-        owed = self._engine.state(outbox)
-        state = GaugeMetricFamily("stationkeeper_webhooks", "Webhooks, by state.", labels=["state"])
-        pending = GaugeMetricFamily("stationkeeper_webhook_messages_pending", "Messages owed.", labels=["webhook"])
-        parked = GaugeMetricFamily(
-            "stationkeeper_webhook_messages_parked", "Messages given up and remembered.", labels=["webhook"]
-        )
-        states: dict[str, int] = dict.fromkeys(STATES, 0)
-        subscribed, unsigned = self._engine.state(webhooks), 0
-        for number, webhook in enumerate(sorted(subscribed)):
-            states[self._state(webhook)] += 1
-            unsigned += problem_of(self._engine, subscribed[webhook]) is not None
-            if number < LISTED_WEBHOOKS:
-                pending.add_metric([webhook], owed.count(webhook, "pending"))
-                parked.add_metric([webhook], owed.count(webhook, "parked"))
-        for name, count in states.items():
-            state.add_metric([name], count)
-        yield from (state, pending, parked)
-        yield _gauge("webhooks_unsigned", "Webhooks that are sent nothing, for they have no usable secret.", unsigned)
-
-    def _state(self, webhook: str) -> str:
-        deliveries = self._engine.deliveries
-        health = deliveries.health(webhook) if deliveries is not None else None
-        return self._engine.state(webhooks)[webhook].state if health is None else health.state
-
     def _deliveries(self) -> Iterator[Metric]:
         deliveries = self._engine.deliveries
         tally: Mapping[str, int] = {} if deliveries is None else deliveries.tally
-        attempts = {name: tally.get(name, 0) for name in ("succeeded", "failed", "parked")}
+        attempts = {name: tally.get(name, 0) for name in OUTCOMES}
         yield _by("webhook_attempts", "Attempts at messages by this process, by outcome.", "outcome", attempts)
         yield _counter("webhooks_disabled", "Webhooks disabled by this process.", tally.get("disabled", 0))
         flying = 0 if deliveries is None else deliveries.in_flight

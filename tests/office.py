@@ -123,6 +123,8 @@ class Receiver:
 
     def __init__(self, status: int = 204) -> None:
         self.status = status
+        self.answer: SendersAnswer | None = None
+        """If there is one, it is given instead of the status."""
         self.attempts: list[Attempt] = []
         self.on_attempt: Callable[[Attempt], Any] | None = None
 
@@ -130,7 +132,7 @@ class Receiver:
         self.attempts.append(attempt)
         if self.on_attempt is not None:
             await self.on_attempt(attempt)
-        return SendersAnswer(status=self.status, latency=0.01)
+        return self.answer or SendersAnswer(status=self.status, latency=0.01)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
