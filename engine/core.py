@@ -22,6 +22,7 @@ from .log import Log
 from .log.reading import open_reader
 from .log.secrets import MemorySecrets, Secrets
 from .names import Entropy, new_id
+from .recalling import Recalling
 from .sending import Owing
 from .settings import EngineSettings
 from .stations import Busy
@@ -73,6 +74,8 @@ class Engine:
         """Seconds by which our loop was late at worst, of late."""
         self.deliveries: Deliveries | None = None
         """What is being sent; none without a sender or a projection that owes messages."""
+        self.recalling: Recalling | None = None
+        """What recalls the bodies that the outbox has no room for; none where nothing is sent."""
         self.over = False
         """Whether the run has had its last word: nothing is recorded any more."""
         self.hurried = False
@@ -244,6 +247,8 @@ class Engine:
             if self.deliveries is not None and outbox is not None:
                 self.deliveries.committed(recorded, below.changes(outbox))
             self.publisher.publish(recorded.position, below)
+        if self.recalling is not None:
+            self.recalling.put_by()
         self.tally["events"] += len(events)
         self.publisher.moved()
 

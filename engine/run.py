@@ -38,12 +38,13 @@ from .events import (
 from .fold import Fold, Projection
 from .ledger.keeper import Ledger, open_ledger
 from .log import Attempted, Log
+from .log.scenes import SceneFile
 from .log.secrets import MemorySecrets, Secrets, open_secrets
 from .log.secrets_key import KeySource
 from .log.sqlite import SqliteLog, log_path, open_log
-from .log.stations import life_of
 from .loops import each_second, keep_checkpoint, keep_checkpoints, keep_snapshot, keep_snapshots, watch
 from .names import Entropy, lapsed_id, lost_id, new_id
+from .recalling import Recalling
 from .runs import runs
 from .sending import Owed, Sender
 from .settings import EngineSettings
@@ -250,11 +251,14 @@ async def _running(engine: Engine, stations: Sequence[StationTransport], sender:
         try:
             await needed.start(engine.committer.run)
             if sender is not None and engine.outbox is not None:
+                engine.recalling = _recalling(engine, engine.outbox)
                 engine.deliveries = _deliveries(engine, engine.outbox, sender)
             await _begin(engine)
             await keep_checkpoint(engine)
             for transport in stations:
                 await needed.start(transport.serve, engine.doorway)
+            if engine.recalling is not None:
+                await needed.start(engine.recalling.run)
             if engine.deliveries is not None:
                 await needed.start(engine.deliveries.run)
             for loop in (watch, each_second, keep_checkpoints, keep_snapshots):
@@ -268,22 +272,23 @@ async def _running(engine: Engine, stations: Sequence[StationTransport], sender:
             needed.end()
 
 
+def _recalling(engine: Engine, outbox: Projection[Any, Any]) -> Recalling | None:
+    """Wire what recalls the bodies that the outbox has no room for."""
+    if outbox.retelling is None:
+        return None
+    file = SceneFile(engine.log_path) if engine.log_path is not None else None
+    recalling = Recalling(outbox.retelling, engine.owing, engine.reader, file, inline=engine.inline)
+    recalling.put_by()
+    return recalling
+
+
 def _deliveries(engine: Engine, outbox: Projection[Any, Any], sender: Sender) -> Deliveries:
     """Wire the delivery loop: what it is owed, how it records, and how it recalls what the outbox has forgotten."""
 
     async def recall(message: Owed) -> bytes:
-        retelling = outbox.retelling
-        if retelling is None:
+        if engine.recalling is None:
             raise LookupError(f"{outbox.name} cannot recall message {message.id}")
-
-        def replay() -> bytes:
-            with engine.reader() as log:
-                life = life_of(log, message.subject, until=message.position, kinds=retelling.kinds)
-                for _, told in retelling.retell(life, [(message.position, message.subject)]):
-                    return retelling.render(message, told)
-            raise LookupError(f"the log derives no message {message.id} at position {message.position}")
-
-        return await trio.to_thread.run_sync(replay)
+        return await engine.recalling.body(message)
 
     def read_history(message: str) -> Sequence[Attempted]:
         with engine.reader() as log:

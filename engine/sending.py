@@ -105,6 +105,10 @@ class Owing(Protocol):
         """Hand over, once, what pending messages say that the state had to forget to make room, to be put by."""
         ...
 
+    def oldest_cause(self) -> int | None:
+        """Return the position of the oldest cause of anything that is pending; none if nothing is."""
+        ...
+
     def untold(self, subject: str) -> Collection[Place]:
         """Return what a subject's pending messages say that the state no longer has."""
         ...

@@ -125,6 +125,14 @@ class Box:
         record, subject = min((lane[:SIZE], subject) for subject, lane in self.lanes.items())
         return self._owed(subject, record), at_of(record)
 
+    def oldest_cause(self) -> int | None:
+        """Return the position of the oldest cause of a pending message; none if nothing is pending."""
+        return position_of(min(self.lanes.values())) if self.lanes else None
+
+    def causes(self, subject: str) -> Iterator[int]:
+        """Return the positions of the causes of what is pending in one lane."""
+        return map(position_of, _records(self.lanes.get(subject, b"")))
+
     def messages(
         self, state: MessageState, *, after: tuple[int, str] | None = None, limit: int | None = None
     ) -> Iterator[Owed]:

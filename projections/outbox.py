@@ -123,9 +123,13 @@ class Outbox:
         """Hand over, once, what pending messages say that had to be forgotten to make room."""
         return self.scenes.evicted()
 
+    def oldest_cause(self) -> int | None:
+        """Return the position of the oldest cause of anything that is pending; none if nothing is."""
+        return min((cause for box in self._open() if (cause := box.oldest_cause()) is not None), default=None)
+
     def untold(self, subject: str) -> set[Place]:
         """Return what a subject's pending messages say that is remembered no more."""
-        places = {(message.position, subject) for box in self._open() for message in box.lane(subject)}
+        places = {(cause, subject) for box in self._open() for cause in box.causes(subject)}
         return {place for place in places if self.scenes.get(place) is None}
 
     def _open(self, webhook: str | None = None) -> Sequence[Box]:

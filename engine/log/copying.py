@@ -22,6 +22,7 @@ from .sqlite import SqliteLog, open_log
 
 _ENDS: Final = (
     *("", "-wal", "-shm", "-journal", ".lock", ".new", ".new-journal"),
+    *(".scenes", ".scenes-wal", ".scenes-shm"),
     *(".secrets", ".secrets-journal", ".secrets.new", ".secrets.new-journal", ".vkey", ".vkey.new"),
 )
 """What follows a log's name in the names of files that belong to it."""
