@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from heapq import nsmallest
-from operator import itemgetter
 from typing import Annotated, Any, Final, Literal, cast
 
 import trio
@@ -14,7 +11,6 @@ from starlette.responses import Response
 
 from ...engine import Engine
 from ...engine.log import Log
-from ...engine.sending import Owed
 from ...projections import outbox, webhooks
 from ..http.paths import encoded
 from ..registry.errors import Invalid, NotFound
@@ -129,8 +125,12 @@ def messages(engine: Engine, registrar: Registrar) -> APIRouter:
         """A subscription's messages in a state: all pending ones, and of the settled ones the newest."""
         if id not in engine.state(webhooks):
             raise NotFound(f"there is no webhook {id!r}")
-        found, next = page_of_messages(engine.state(outbox).messages(id, state), cursor, limit)
-        return json_answer(page([shown_message(engine, owed) for owed in found], next))
+        after = _place_of(cursor) if cursor else None
+        # One more than the page holds tells whether there is a next one. However many wait, no others are made.
+        found = engine.state(outbox).messages(id, state, after=after, limit=limit + 1)
+        shown = found[:limit]
+        next = write_cursor(f"{shown[-1].position} {shown[-1].id}") if len(found) > limit else None
+        return json_answer(page([shown_message(engine, owed) for owed in shown], next))
 
     @router.post("/messages/{id:id}/redeliver", status_code=202, summary="Send again",
                  response_model=shapes.MessageShown)  # fmt: skip
@@ -154,23 +154,12 @@ def messages(engine: Engine, registrar: Registrar) -> APIRouter:
     return router
 
 
-def page_of_messages(owing: Iterable[Owed], cursor: str | None, limit: int) -> tuple[list[Owed], str | None]:
-    """Return the messages of one page, by cause and then by id, and the cursor of the next: an order that holds while
-    messages come and go. It keeps no more of them than fit on a page, however many there are.
+def _place_of(cursor: str) -> tuple[int, str]:
+    """Return the place of the last message of a page: an order that holds while messages come and go.
 
     Raises:
         Invalid: it is no cursor of ours.
     """
-    after = _place_of(cursor) if cursor else (0, "")
-    beyond = ((place, owed) for owed in owing if (place := (owed.position, owed.id)) > after)
-    found = [owed for _, owed in nsmallest(limit + 1, beyond, key=itemgetter(0))]
-    if len(found) <= limit:
-        return found, None
-    last = found[limit - 1]
-    return found[:limit], write_cursor(f"{last.position} {last.id}")
-
-
-def _place_of(cursor: str) -> tuple[int, str]:
     position, _, id = read_cursor(cursor).partition(" ")
     if not (position.isascii() and position.isdigit() and len(position) < 20):
         raise Invalid("cursor", f"{cursor[:40]!r} is none of ours; take `next` of the page before")
