@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,8 +24,9 @@ import trustme
 from machine import keep_to_core
 from result import Result, ratio, report
 
-from stationkeeper.engine import EngineSettings, open_engine
+from stationkeeper.engine import Engine, EngineSettings, open_engine
 from stationkeeper.engine.codec import seal
+from stationkeeper.engine.entry import Entry
 from stationkeeper.engine.events import ConnectionOpened, WebhookAdded
 from stationkeeper.projections import outbox, presence
 from stationkeeper.transports import WebhookSender
@@ -49,9 +50,14 @@ Spent = tuple[float, float]
 
 
 @contextmanager
-def receiver(certificate: Path | None = None) -> Iterator[str]:
-    """Run a receiver in a process of its own, with TLS if there is a certificate, and yield its URL."""
-    command = [sys.executable, str(HERE / "receiver.py"), *([str(certificate)] if certificate else [])]
+def receiver(certificate: Path | None = None, arrivals: Path | None = None) -> Iterator[str]:
+    """Run a receiver in a process of its own, with TLS if there is a certificate, and yield its URL.
+
+    In the end it writes to *arrivals*, if that is named, when each request came.
+    """
+    command = [sys.executable, str(HERE / "receiver.py")]
+    command += ["--tls", str(certificate)] if certificate else []
+    command += ["--arrivals", str(arrivals)] if arrivals else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         keep_to_core(RECEIVER_CORE, process.pid)
         assert process.stdin is not None
@@ -69,26 +75,32 @@ def certificates(folder: Path) -> tuple[Path, Path]:
     return root, leaf
 
 
-async def prepare(path: Path, url: str) -> list[bytes]:
-    """Write a log that owes a message in every lane, and return their bodies."""
+def opening(engine: Engine, number: int) -> Entry:
+    """Return the entry of a station that comes online."""
+    name = f"{engine.run}-{number + 1}"
+    event = ConnectionOpened(connection=name, ping_interval=25.0, ping_timeout=20.0, silence=900.0)
+    return seal(
+        event,
+        id=f"{name}:opened",
+        at=engine.now(),
+        subject=f"CP-{number}",
+        gateway=engine.gateway,
+        run=engine.run,
+    )
+
+
+async def subscribe(engine: Engine, urls: Sequence[str]) -> None:
+    """Add a webhook for each URL: `webhook-0` and so on."""
+    engine.secrets.keep("secret", SECRET)
+    for number, url in enumerate(urls):
+        await engine.record(WebhookAdded(url=url, secrets=("secret",)), subject=f"webhook-{number}")
+
+
+async def prepare(path: Path, urls: Sequence[str], stations: int) -> list[bytes]:
+    """Write a log that owes each webhook a message of each station, and return their bodies."""
     async with open_engine(path, projections=[presence, outbox], mute=True) as engine:
-        engine.secrets.keep("secret", SECRET)
-        for number in range(WEBHOOKS):
-            await engine.record(WebhookAdded(url=url, secrets=("secret",)), subject=f"webhook-{number}")
-        opened = [
-            seal(
-                ConnectionOpened(
-                    connection=f"{engine.run}-{number + 1}", ping_interval=25.0, ping_timeout=20.0, silence=900.0
-                ),
-                id=f"{engine.run}-{number + 1}:opened",
-                at=engine.now(),
-                subject=f"CP-{number}",
-                gateway=engine.gateway,
-                run=engine.run,
-            )
-            for number in range(STATIONS)
-        ]
-        await engine.committer.append(opened)
+        await subscribe(engine, urls)
+        await engine.committer.append([opening(engine, number) for number in range(stations)])
         owed = engine.state(outbox)
         return [owed.body(message) for message in owed.pending()]
 
@@ -110,7 +122,7 @@ def ours(folder: Path, url: str, authority: Path) -> Spent:
     """Return what a message costs us, end to end."""
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as home:
         path = Path(home) / "deliver.db"
-        bodies = trio.run(prepare, path, url)
+        bodies = trio.run(prepare, path, [url] * WEBHOOKS, STATIONS)
         assert len(bodies) == MESSAGES
         (folder / "bodies.json").write_text(json.dumps([body.decode() for body in bodies[:POSTED]]))
         wall, cpu = trio.run(drain, path, authority)

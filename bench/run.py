@@ -26,6 +26,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "replay": ("replay.py",),
     "verify": ("verify.py",),
     "deliver": ("deliver.py",),
+    "deliver-latency": ("deliver_latency.py",),
+    "deliver-dead": ("deliver_dead.py",),
     "start": ("start.py",),
     "density": ("density.py",),
     "handshake": ("handshake.py",),
@@ -39,7 +41,19 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 LONG: dict[str, tuple[str, ...]] = {"replay10m": ("replay10m.py",)}
 """Run only when they are named: they take many minutes, and gigabytes."""
-HURRIED = ("density", "handshake", "ping", "tls", "storm", "storm-trio", "overload", "overload-trio")
+HURRIED = (
+    "deliver",
+    "deliver-latency",
+    "deliver-dead",
+    "density",
+    "handshake",
+    "ping",
+    "tls",
+    "storm",
+    "storm-trio",
+    "overload",
+    "overload-trio",
+)
 """Those that `--quick` makes shorter."""
 
 
