@@ -1,9 +1,15 @@
-"""Lives of lanes: what the outbox owes, against a model that keeps every message it ever derived."""
+"""Lives of lanes: what the outbox owes, against a model that keeps every message it ever derived.
+
+The model is a list of messages, and reads the rules as they stand (O1 to O9). The outbox has room for what a few of
+them say alone; what it hands over is put by here, as the engine does, and the rest is told anew from the log.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
+import pytest
 from attrs import define
 from effort import examples
 from histories import History
@@ -13,15 +19,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stationkeeper.engine import events as e
 from stationkeeper.engine.fold import Fold
-from stationkeeper.engine.sending import MessageState, Owed
-from stationkeeper.projections import outbox
+from stationkeeper.engine.sending import MessageState, Owed, Place
+from stationkeeper.projections import outbox, scenes
 from stationkeeper.projections.bodies import message_id
-from stationkeeper.projections.outbox import recall
+from stationkeeper.projections.outbox import Outbox, recall
+from stationkeeper.projections.scenes import render_told
 
 STATIONS = ("A", "B")
 WEBHOOKS = ("w1", "w2", "w3")
 ONLINE, OFFLINE = "chargestation.online", "chargestation.offline"
 LANE = 64
+STATES: tuple[MessageState, ...] = ("pending", "delivered", "parked", "skipped")
+Mode = Literal["every", "latest"]
+MODES: tuple[Mode, ...] = ("every", "latest")
 
 
 @define
@@ -32,6 +42,10 @@ class Model:
     state: MessageState
     round: int
     body: bytes
+    requested: bool = False
+    """Somebody asked for this very message, in this round."""
+    again: bool = False
+    """It was pending, was not, and is again."""
 
 
 class Lanes(RuleBasedStateMachine):
@@ -43,6 +57,10 @@ class Lanes(RuleBasedStateMachine):
         self.folding = Fold([outbox])
         self.messages: dict[str, Model] = {}
         self.subscribed: dict[str, tuple[str, ...]] = {}
+        self.latest: set[str] = set()
+        self.put_by: dict[Place, bytes] = {}
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(scenes, "KEPT", 6)
         self.told: dict[str, Owed] = {}
         self.connection: dict[str, str | None] = dict.fromkeys(STATIONS)
         self.connections = 0
@@ -54,7 +72,7 @@ class Lanes(RuleBasedStateMachine):
     def start(self) -> None:
         self.history.started("r1")
         self.fold()
-        self.subscribe(types=(ONLINE, OFFLINE))
+        self.subscribe(types=(ONLINE, OFFLINE), mode="every")
 
     @rule(station=st.sampled_from(STATIONS), times=st.integers(1, 35))
     def flap(self, station: str, times: int) -> None:
@@ -62,12 +80,23 @@ class Lanes(RuleBasedStateMachine):
             self.flip(station)
 
     @precondition(lambda self: len(self.subscribed) < len(WEBHOOKS))
-    @rule(types=st.sampled_from(((ONLINE, OFFLINE), (OFFLINE,), ())))
-    def subscribe(self, types: tuple[str, ...]) -> None:
+    @rule(types=st.sampled_from(((ONLINE, OFFLINE), (OFFLINE,), ())), mode=st.sampled_from(MODES))
+    def subscribe(self, types: tuple[str, ...], mode: Mode) -> None:
         self.added += 1
         webhook = f"w{self.added}"
-        self.history.subscribed(webhook, events=types)
+        self.history.subscribed(webhook, events=types, mode=mode)
         self.subscribed[webhook] = types
+        self.latest |= {webhook} if mode == "latest" else set()
+        self.fold()
+
+    @precondition(lambda self: self.subscribed)
+    @rule(data=st.data(), mode=st.sampled_from(MODES))
+    def turn(self, data: st.DataObject, mode: Mode) -> None:
+        """Another mode counts from the next flip of a lane on."""
+        webhook = data.draw(st.sampled_from(sorted(self.subscribed)))
+        types = self.subscribed[webhook]
+        self.history.add(e.WebhookUpdated(url="https://hooks.example/", events=types, mode=mode), webhook)
+        self.latest = self.latest - {webhook} | ({webhook} if mode == "latest" else set())
         self.fold()
 
     @precondition(lambda self: self.subscribed)
@@ -98,6 +127,28 @@ class Lanes(RuleBasedStateMachine):
             model.state = outcome
         self.fold()
 
+    @precondition(lambda self: any(self.pending()))
+    @rule(data=st.data(), late=st.booleans())
+    def skip(self, data: st.DataObject, late: bool) -> None:
+        """Any pending message, wherever it stands in its lane."""
+        pending = {model.owed.id: model for model in self.pending()}
+        model = pending[data.draw(st.sampled_from(sorted(pending)))]
+        self.history.skipped(model.owed, round=model.round + late)
+        if not late:
+            model.state = "skipped"
+        self.fold()
+
+    @precondition(lambda self: any(model.state == "skipped" for model in self.messages.values()))
+    @rule(data=st.data(), outcome=st.sampled_from(("delivered", "parked")))
+    def answer_what_was_skipped_in_flight(self, data: st.DataObject, outcome: MessageState) -> None:
+        skipped = {id: model for id, model in self.messages.items() if model.state == "skipped"}
+        model = skipped[data.draw(st.sampled_from(sorted(skipped)))]
+        tell = self.history.delivered if outcome == "delivered" else self.history.parked
+        tell(model.owed, round=model.round)
+        if outcome == "delivered":
+            model.state = "delivered"
+        self.fold()
+
     @precondition(lambda self: self.messages)
     @rule(data=st.data())
     def request(self, data: st.DataObject) -> None:
@@ -105,8 +156,21 @@ class Lanes(RuleBasedStateMachine):
         model = self.messages[data.draw(st.sampled_from(sorted(self.messages)))]
         self.history.requested(model.owed, round=model.round + 1)
         if model.state != "pending":
-            self.again(model)
+            self.again(model, requested=True)
         self.fold()
+
+    @rule()
+    def start_again_from_a_snapshot(self) -> None:
+        states = {part.name: part.load(part.dump(self.folding.state(part))) for part in self.folding.projections}
+        again = Fold([outbox])
+        again.resume(states, self.folding.position, self.folding.leaf)
+        self.folding = again
+
+    @rule()
+    def lose_what_was_put_by(self) -> None:
+        self.put_by.clear()
+        for model in self.messages.values():
+            model.again = True  # so nobody expects to find it there
 
     @precondition(lambda self: self.subscribed)
     @rule(data=st.data(), bounds=st.tuples(st.integers(0, 300), st.integers(0, 300)))
@@ -140,12 +204,17 @@ class Lanes(RuleBasedStateMachine):
                 self.messages[id] = Model(owed, "pending", 0, body)
                 self.keep_short(webhook, station)
 
-    def again(self, model: Model) -> None:
-        model.state, model.round = "pending", model.round + 1
+    def again(self, model: Model, *, requested: bool = False) -> None:
+        model.state, model.round, model.requested, model.again = "pending", model.round + 1, requested, True
         self.keep_short(model.owed.webhook, model.owed.subject)
 
     def keep_short(self, webhook: str, station: str) -> None:
         lane = self.lane(webhook, station)
+        if webhook in self.latest:
+            for model in lane[:-1]:
+                if not model.requested:
+                    model.state = "skipped"
+            lane = self.lane(webhook, station)
         if len(lane) > LANE:
             lane[1].state = lane[2].state = "skipped"
 
@@ -162,6 +231,7 @@ class Lanes(RuleBasedStateMachine):
         for recorded in self.history.events[self.folding.position :]:
             for message in self.folding.advance(recorded).changes(outbox):
                 self.told[message.id] = message
+            self.put_by.update(self.folding.state(outbox).evicted())
 
     # --- what must hold ---
 
@@ -183,11 +253,26 @@ class Lanes(RuleBasedStateMachine):
     def bodies_are_what_they_were(self) -> None:
         state = self.folding.state(outbox)
         for message in state.pending():
-            try:
-                body = state.body(message)
-            except LookupError:
-                body = recall(self.history, message)
-            assert body == self.messages[message.id].body
+            assert self.said(state, message) == self.messages[message.id].body
+
+    def said(self, state: Outbox, message: Owed) -> bytes:
+        place = message.position, message.subject
+        if place not in state.untold(message.subject):
+            return state.body(message)
+        if place in self.put_by:
+            return render_told(message, self.put_by[place])
+        assert self.messages[message.id].again, "what was always pending is kept, or was handed over"
+        return recall(self.history, message)
+
+    @invariant()
+    def what_was_put_away_is_listed(self) -> None:
+        state = self.folding.state(outbox)
+        for webhook in self.subscribed:
+            for kept in STATES:
+                models = [m for m in self.messages.values() if (m.owed.webhook, m.state) == (webhook, kept)]
+                found = {message.id for message in state.messages(webhook, kept)}
+                assert found == {model.owed.id for model in models}
+                assert state.count(webhook, kept) == len(models)
 
     def teardown(self) -> None:
         again = Fold([outbox])
@@ -196,6 +281,8 @@ class Lanes(RuleBasedStateMachine):
         state = self.folding.state(outbox)
         assert outbox.dump(again.state(outbox)) == outbox.dump(state)
         assert outbox.dump(outbox.load(outbox.dump(state))) == outbox.dump(state)
+        assert len(state.scenes) <= scenes.KEPT
+        self.patch.undo()
 
 
 TestLanes = Lanes.TestCase
