@@ -285,7 +285,7 @@ class Judge:
         owing: dict[str, Lanes] = {}
         for row, body in zip(self.history.rows, self.bodies, strict=True):
             if row.kind == "webhook.added":
-                owing[row.subject] = Lanes(body["stations"])
+                owing[row.subject] = Lanes(body["stations"], latest=body.get("mode") == "latest")
             elif row.kind in ("delivery.succeeded", "delivery.parked") and body["webhook"] in owing:
                 parked = row.kind == "delivery.parked"
                 owing[body["webhook"]].settle(row.subject, body["position"], parked=parked)

@@ -19,8 +19,9 @@ LANE: Final = 64
 class Lanes:
     """What one webhook is owed of each station, after each row of a log."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], *, latest: bool = False) -> None:
         self._patterns = patterns
+        self._latest = latest
         self.owed: defaultdict[str, list[Flip]] = defaultdict(list)
         """By station: all that was ever owed, in order."""
         self.excused: set[tuple[int, str]] = set()
@@ -28,11 +29,17 @@ class Lanes:
         self._pending: defaultdict[str, list[int]] = defaultdict(list)
 
     def owe(self, flip: Flip) -> None:
-        """Take a flip. If that is one too many, the two behind the head go: never the newest, never one alone."""
+        """Take a flip. If that is one too many, the two behind the head go: never the newest, never one alone.
+
+        Who asks for the latest alone need not be told of any that waits, or is being sent.
+        """
         if not any(fnmatchcase(flip.station, pattern) for pattern in self._patterns):
             return
         self.owed[flip.station].append(flip)
         lane = self._pending[flip.station]
+        if self._latest:
+            self.excused |= {(position, flip.station) for position in lane}
+            lane.clear()
         lane.append(flip.position)
         if len(lane) > LANE:
             self.excused |= {(position, flip.station) for position in lane[1:3]}

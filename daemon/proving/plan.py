@@ -35,8 +35,10 @@ _COMPANIONS: Final[tuple[FateKind, ...]] = ("crash after", "stall", "crash", "cl
 HOUR: Final = 3600.0
 LARGE: Final = 200
 """Stations from which on a world is large: quiet, and long."""
-WEBHOOKS: Final[Mapping[str, str]] = {"all": "*", "even": "*[02468]"}
+WEBHOOKS: Final[Mapping[str, str]] = {"all": "*", "even": "*[02468]", "newest": "*[13579]"}
 """The webhooks of every world, and the stations that each asks for."""
+LATEST: Final = frozenset({"newest"})
+"""Those of them that ask for the newest state alone."""
 SHORT_RETRY: Final = Retry(
     delays=(5.0, 30.0, 120.0, 300.0, 600.0, 600.0, 900.0), retry_after_cap=600.0, disable_after=4 * HOUR
 )

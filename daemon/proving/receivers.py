@@ -12,12 +12,26 @@ import trio
 from ...engine.sending import Answer, Attempt
 from .history import History, Told
 
-Mood: TypeAlias = Literal["well", "ill", "hanging", "slow", "gone", "away", "forgetful", "cut off", "busy"]
+Mood: TypeAlias = Literal[
+    "well",
+    "ill",
+    "hanging",
+    "slow",
+    "gone",
+    "away",
+    "forgetful",
+    "cut off",
+    "busy",
+    "throttling",
+    "moved",
+    "no network",
+]
 """well       takes it, 200                      away       cannot be reached
 ill        500                                forgetful  takes it, and answers 500: it will come again
 hanging    answers nothing, for 15 s          cut off    takes it, and its answer is lost: it will come again
 slow       takes it, 200 after some seconds   busy       503 with Retry-After
-gone       410"""
+gone       410                                throttling 429 with Retry-After
+moved      302                                no network it cannot be reached from here, which is our fault"""
 
 TIMEOUT: Final = 15.0
 """Seconds that an answer is awaited."""
@@ -29,6 +43,8 @@ _STATUS: Final[dict[str, int | None]] = {
     "ill": 500,
     "gone": 410,
     "busy": 503,
+    "throttling": 429,
+    "moved": 302,
 }
 
 
@@ -54,6 +70,8 @@ class Receivers:
         await trio.sleep(0.02 + 0.2 * self._random.random())
         if mood == "away":
             return Answer(status=None, error="connection refused")
+        if mood == "no network":
+            return Answer(status=None, error="no network", local=True)
         status = _STATUS.get(mood)
         self._note(webhook, attempt, begun, taken=mood in _TAKES, status=status)
         match mood:
@@ -64,7 +82,7 @@ class Receivers:
                 await trio.sleep(1 + 8 * self._random.random())
             case _:
                 await trio.sleep(0.1 * self._random.random())
-        return Answer(status=status, latency=0.1, retry_after=60.0 if mood == "busy" else None)
+        return Answer(status=status, latency=0.1, retry_after=60.0 if mood in ("busy", "throttling") else None)
 
     async def aclose(self) -> None:
         pass

@@ -23,7 +23,7 @@ from .clock import Leaping, deterministic
 from .history import Asked, AtRest, Began, Died, History, Stalled, Stopping
 from .links import Links
 from .network import Network, Socket
-from .plan import HOUR, WEBHOOKS, Fate, Plan
+from .plan import HOUR, LATEST, WEBHOOKS, Fate, Plan
 from .receivers import Receivers
 from .stations import BEHAVIOURS, Habits, Station
 from .witness import Witness
@@ -187,7 +187,10 @@ class World:
     async def _subscribe(self, engine: Engine) -> None:
         if not list(self._log.inner.read(kinds={WebhookAdded.kind})):
             for webhook, stations in WEBHOOKS.items():
-                added = WebhookAdded(url=f"https://example.com/{webhook}", stations=(stations,), secrets=(SECRET,))
+                added = WebhookAdded(
+                    url=f"https://example.com/{webhook}", stations=(stations,), secrets=(SECRET,),
+                    mode="latest" if webhook in LATEST else "every",
+                )  # fmt: skip
                 await engine.record(added, subject=webhook)
 
     async def _play(self, engine: Engine) -> bool:
