@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .fold import Projection as Projection
     from .log import Log as Log
     from .log.reading import read_log as read_log
+    from .log.sealing import SecretsKey as SecretsKey
+    from .log.secrets_key import KeyFile as KeyFile
     from .run import open_engine as open_engine
     from .settings import EngineSettings as EngineSettings
     from .settings import Liveness as Liveness
@@ -26,10 +28,12 @@ _HOMES = {
     "Engine": "core",
     "EngineSettings": "settings",
     "Event": "events",
+    "KeyFile": "log.secrets_key",
     "Liveness": "settings",
     "Log": "log",
     "Projection": "fold",
     "Retry": "settings",
+    "SecretsKey": "log.sealing",
     "open_engine": "run",
     "read_log": "log.reading",
 }

@@ -121,8 +121,7 @@ async def open_engine(
             yield engine
     except BaseExceptionGroup as group:
         # The nursery is our affair: whoever holds the block gets the one error that came, as if there were none.
-        alone = _alone(group)
-        if alone is None:
+        if (alone := _alone(group)) is None:
             raise
         raise alone from alone.__cause__
     finally:
