@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final, Literal, TypeAlias
-
-from cryptography.x509 import Certificate
 
 from ...engine import Engine
 from ...engine.clock import rfc3339
@@ -15,7 +12,7 @@ from ...engine.sending import Owed
 from ...projections import outbox, webhooks
 from ...projections.chargestation import time
 from ...projections.webhooks import Webhook
-from ..registry.errors import Invalid, NotFound
+from ..registry.errors import NotFound
 from ..registry.signing import public_key
 from ..registry.webhook_options import read_certificates
 from .deliveries import shown_backlog
@@ -177,10 +174,7 @@ def _certificates(engine: Engine, id: str) -> Sequence[dict[str, object]]:
     kept = engine.secrets.get(id) if id else None
     if kept is None:
         return []
-    found: list[Certificate] = []
-    with suppress(Invalid, UnicodeDecodeError):
-        found = read_certificates("", kept.decode())
     return [
         {"subject": one.subject.rfc4514_string(), "notAfter": time(round(one.not_valid_after_utc.timestamp()) * 10**6)}
-        for one in found
+        for one in read_certificates(kept.decode(errors="replace"))
     ]

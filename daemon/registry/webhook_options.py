@@ -6,15 +6,14 @@ Values of headers, certificates and keys are secrets: no message repeats them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from math import isfinite
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
+from ...transports.webhooks import identities
 from .errors import Invalid
 
 EVENT_TYPES: Final = (
@@ -44,7 +43,6 @@ _MOST_HEADERS: Final = 20
 _LONGEST_NAME: Final = 100
 _LONGEST_VALUE: Final = 4_096
 """Characters: a JWT with many claims fits, and most servers take 8 KiB for the whole head."""
-_LONGEST_PEM: Final = 64 * 1024
 _MOST_PATTERNS: Final = 1_000
 """Each is held against each flip."""
 _LONGEST_PATTERN: Final = 255
@@ -137,40 +135,26 @@ def check_concurrency(concurrency: int | None) -> None:
 
 def check_identity(pem: str) -> None:
     """A certificate, with those between it and its authority, and its key, in one text."""
-    field = "client_certificate"
-    wanted = "wanted is one text in PEM: the certificate, those between it and its authority, and its private key"
-    certificates = read_certificates(field, pem, wanted)
-    try:
-        key = load_pem_private_key(pem.encode(), password=None)
-    except TypeError:
-        raise Invalid(field, "its private key is encrypted; take that off first, e.g. with openssl pkey") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise Invalid(field, f"it holds no private key that can be read; {wanted}") from None
-    shape = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if key.public_key().public_bytes(*shape) != certificates[0].public_key().public_bytes(*shape):
-        raise Invalid(field, "its private key is not that of its first certificate; put the webhook's own first")
+    _check_pem("client_certificate", pem, identities.check_identity)
 
 
 def check_authorities(pem: str) -> None:
     """Certificates of authorities, and nothing secret beside them."""
-    wanted = "wanted are certificates of authorities in PEM"
-    if "PRIVATE KEY" in pem:
-        raise Invalid("authorities", f"it holds a private key, which belongs elsewhere; {wanted}")
-    read_certificates("authorities", pem, wanted)
+    _check_pem("authorities", pem, identities.check_authorities)
 
 
-def read_certificates(field: str, pem: str, wanted: str = "wanted are certificates in PEM") -> list[Certificate]:
-    """Return the certificates of a text in PEM, in its order.
-
-    Raises:
-        Invalid: it is too long, or holds none.
-    """
-    if len(pem) > _LONGEST_PEM:
-        raise Invalid(field, f"it has {len(pem)} characters; up to {_LONGEST_PEM} are allowed")
+def _check_pem(field: str, pem: str, check: Callable[..., str]) -> None:
+    # Not whether it is over: what stands in the configuration must not keep the daemon from starting one day.
+    begun = max((one.not_valid_before_utc for one in read_certificates(pem)), default=None)
     try:
-        certificates = load_pem_x509_certificates(pem.encode("ascii"))
-        for certificate in certificates:
-            certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        raise Invalid(field, f"it holds no certificate that can be read; {wanted}") from None
-    return certificates
+        check(pem, now=begun)
+    except ValueError as error:
+        raise Invalid(field, str(error)) from None
+
+
+def read_certificates(pem: str) -> list[Certificate]:
+    """Return the certificates of a text in PEM, in its order; none where it holds none."""
+    try:
+        return load_pem_x509_certificates(pem.encode(errors="replace"))
+    except ValueError:
+        return []
