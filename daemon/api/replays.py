@@ -43,6 +43,8 @@ class Replay:
         """All up to here is folded, as far as it concerns the feed."""
         self._newest: tuple[Telling, ...] = ()
         """What the event that was folded last tells."""
+        self.until = 0.0
+        """When it is let go of, by trio's clock."""
 
     def reaches(self, after: Cursor) -> bool:
         """Can it tell all that comes after this? It only goes on, but its last event it can tell again."""
@@ -70,6 +72,8 @@ class Replays:
         self._turns = trio.CapacityLimiter(RUNNING)
         self._standing: list[Replay] = []
         """The one that stands for longest first."""
+        self._watched = False
+        """Whether a task waits to let go of them."""
 
     @property
     def standing(self) -> int:
@@ -119,11 +123,16 @@ class Replays:
         return nearest
 
     def _stand(self, replay: Replay) -> None:
+        replay.until = trio.current_time() + PATIENCE
         self._standing.append(replay)
         del self._standing[:-STANDING]
-        trio.lowlevel.spawn_system_task(self._let_go, replay, replay.looked)
+        if not self._watched:
+            self._watched = True
+            trio.lowlevel.spawn_system_task(self._let_go)
 
-    async def _let_go(self, replay: Replay, looked: int) -> None:
-        await trio.sleep(PATIENCE)
-        if replay in self._standing and replay.looked == looked:
-            self._standing.remove(replay)
+    async def _let_go(self) -> None:
+        """Let go of those that stood for long enough, until none stands."""
+        while self._standing:
+            await trio.sleep_until(self._standing[0].until)
+            self._standing = [replay for replay in self._standing if replay.until > trio.current_time()]
+        self._watched = False

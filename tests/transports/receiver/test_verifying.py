@@ -175,6 +175,19 @@ def test_what_is_wrong_is_said(changed: Mapping[str, Any], why: str) -> None:
         verifier(whsec(SECRET), PUBLIC).verify(headers, BODY)
 
 
+class Odd:
+    """Has items that are no pairs."""
+
+    def __init__(self, *items: Any) -> None:
+        self.items = lambda: items
+
+
+@pytest.mark.parametrize("headers", [Odd(1), Odd("x"), Odd((1, 2, 3)), None, [], "webhook-id"])
+def test_headers_that_are_none_are_a_bad_message(headers: Any) -> None:
+    with pytest.raises(BadMessage, match="no mapping"):
+        verifier().verify(headers, BODY)
+
+
 def test_a_parsed_body_is_not_what_came() -> None:
     others: list[Any] = [BODY.decode(), json.loads(BODY), None]
     for body in others:
