@@ -13,6 +13,7 @@ from .options import output_format, time_of
 from .printing import FORMATS, print_object, print_rows
 from .station import at_desk
 from .webhook_options import REMOVABLE, options_of_a_webhook, said_of_a_webhook
+from .webhook_picture import picture, shown
 
 COLUMNS = ("id", "state", "url", "events", "stations", "name", "problem")
 MESSAGE_COLUMNS = ("id", "type", "subject", "position", "round", "attempts", "nextAttemptAt")
@@ -59,7 +60,11 @@ def list_(form: str, url: str | None, log: str | None) -> None:
 def show(id: str, form: str, url: str | None, log: str | None) -> None:
     """Show all that is known of webhook ID."""
     with open_desk(url, log) as desk:
-        print_object(desk.call("GET", _path(id)), form)
+        found = desk.call("GET", _path(id))
+        if form == "json":
+            print_object(found, form)
+        else:
+            click.echo(shown(picture(found, desk.call("GET", _path(id) + "/history?hours=24"))))
 
 
 @webhook.command(epilog="Example: stationkeeper webhook update wh_06fm3 --to https://example.com/new-hook")
