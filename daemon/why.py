@@ -16,7 +16,7 @@ from attrs import Factory, define, frozen
 from ..engine.clock import rfc3339
 from ..engine.codec import decode
 from ..engine.entry import Recorded
-from ..engine.events import DeliveryParked, DeliverySucceeded, Micros
+from ..engine.events import DeliveryParked, DeliverySkipped, DeliverySucceeded, Micros
 from ..engine.fold import Fold
 from ..engine.log import Log
 from ..engine.log.stations import life_of
@@ -26,6 +26,7 @@ from ..projections.chargestation import chargestation
 from ..projections.conflicts import Conflict
 from ..projections.presence import Change
 from ..projections.refusals import Row
+from ..projections.webhooks import Webhook
 from . import turned_away
 from .registry.errors import NotFound
 from .registry.nearest import meant
@@ -37,6 +38,8 @@ _NOTES: Final = {
     ("on", "held"): "the flag stays for now",
 }
 """What a change of state means that is no flip: the states before and after it."""
+_SKIPPED: Final = "newer states of the station took its place"
+"""Where nobody asked for it."""
 MOMENTS: Final = 20
 """Events shown unless more are asked for."""
 
@@ -66,6 +69,8 @@ class Message:
     name: str
     """The webhook's name, or its URL's host; empty once it is gone."""
     state: MessageState
+    note: str = ""
+    """Why it still waits, or was skipped; empty if there is nothing to say."""
     attempts: list[Attempt] = Factory(list[Attempt])
 
 
@@ -135,6 +140,8 @@ def explain(log: Log, station: str, *, until: int | None = None, most: int = MOM
     for moment in story.moments:
         for message in moment.messages:
             _add_failures(message, log)
+            if message.state == "pending":
+                message.note = _waits(story.fold.state(webhooks).get(message.webhook))
     return Why(
         station=shown,
         position=until,
@@ -188,6 +195,7 @@ def _message_as_json(message: Message) -> dict[str, Any]:
         "webhook": message.webhook,
         "name": message.name,
         "state": message.state,
+        "note": message.note,
         "attempts": [
             {
                 "round": attempt.round,
@@ -232,8 +240,8 @@ class _Story:
     def follow(self, recorded: Recorded) -> None:
         """Fold an event, and keep it if it had to do with the station."""
         below = self.fold.advance(recorded)
-        self._settle(recorded)
         messages = self._derived(below.changes(outbox))
+        self._settle(recorded)
         fleet = self.fold.state(presence)
         odd, self._odd = fleet.odd.total() > self._odd, fleet.odd.total()
         changed = [change for change in below.changes(presence) if change.station == self.station]
@@ -271,6 +279,7 @@ class _Story:
             known = self._messages.get(owed.id)
             if known is not None:
                 known.state = owed.state
+                known.note = _SKIPPED if owed.state == "skipped" else ""
             elif owed.position == self.fold.position:
                 webhook = self.fold.state(webhooks).get(owed.webhook)
                 # Not the URL: it may hold a secret.
@@ -283,6 +292,9 @@ class _Story:
         if not recorded.kind.startswith("delivery."):
             return
         event = decode(recorded)
+        if isinstance(event, DeliverySkipped):
+            self._tell_skipped(event)
+            return
         if isinstance(event, DeliverySucceeded):
             result = f"accepted after {round(event.latency * 1000)} ms"
         elif isinstance(event, DeliveryParked):
@@ -295,6 +307,25 @@ class _Story:
                 round=event.round, number=event.attempts, at=event.attempted_at, status=event.status, result=result
             )
             message.attempts.append(attempt)
+
+    def _tell_skipped(self, event: DeliverySkipped) -> None:
+        message = self._messages.get(event.message)
+        if message is not None and message.state == "skipped":
+            message.note = "somebody asked for that"
+
+
+def _waits(webhook: Webhook | None) -> str:
+    """Say why a message may still wait."""
+    if webhook is None:
+        return ""
+    if webhook.state == "paused":
+        return "its webhook is paused by hand"
+    if webhook.disabled is not None:
+        return f"its webhook is disabled: {webhook.disabled.reason}"
+    if webhook.trouble is None:
+        return ""
+    how = "is suspended" if webhook.health == "suspended" else "fails"
+    return f"its webhook {how} since {clock(webhook.trouble.since)}: {webhook.trouble.reason}"
 
 
 def _note(recorded: Recorded, changed: Sequence[Change]) -> str:

@@ -24,6 +24,7 @@ class MessageExplained(Answer):
     webhook: str
     name: str = Field(description="The webhook's name, or its URL's host; empty once it is gone.")
     state: Literal["pending", "delivered", "parked", "skipped", "cancelled"]
+    note: str = Field(description="Why it still waits, or was skipped; often empty.")
     attempts: list[DeliveryAttemptShown]
 
 

@@ -95,7 +95,8 @@ def _effect(moment: Moment) -> str:
 
 
 def _state(message: Message) -> str:
-    return f"{message.state} ({message.id})"
+    note = f"; {visible(message.note)}" if message.note else ""
+    return f"{message.state} ({message.id}){note}"
 
 
 def _attempt(attempt: Attempt) -> str:

@@ -6,6 +6,7 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from calling import Call
 from histories import START, History
 from hypothesis import given
@@ -15,7 +16,17 @@ from strategies import legal_histories
 from stationkeeper.daemon.api.why_shapes import WhyShown
 from stationkeeper.daemon.why import as_json, explain
 from stationkeeper.engine.entry import Entry, Recorded
-from stationkeeper.engine.events import HandshakeRefused, WebhookAdded
+from stationkeeper.engine.events import (
+    DeliverySkipped,
+    Event,
+    HandshakeRefused,
+    WebhookAdded,
+    WebhookDisabled,
+    WebhookFailed,
+    WebhookPaused,
+    WebhookResumed,
+    WebhookSuspended,
+)
 from stationkeeper.engine.fold import Fold
 from stationkeeper.engine.log import Attempted
 from stationkeeper.engine.log.memory import MemoryLog
@@ -87,6 +98,43 @@ def test_each_attempt_is_told_with_its_answer() -> None:
     assert online.attempts[0].result.startswith("accepted")
     assert (online.attempts[1].result, online.attempts[1].next) == ("HTTP 503", 9)
     assert [attempt.result.partition(":")[0] for attempt in offline.attempts] == ["given up"]
+
+
+FAILED = WebhookFailed(since=START, reason="the receiver answered 500", status=500)
+SUSPENDED = WebhookSuspended(since=START, reason="the receiver answered 500", status=500)
+
+
+@pytest.mark.parametrize(
+    ("events", "note"),
+    [
+        ((), ""),
+        ((FAILED,), "its webhook fails since 2025-11-24 16:00:00 UTC: the receiver answered 500"),
+        ((FAILED, SUSPENDED), "its webhook is suspended since 2025-11-24 16:00:00 UTC: the receiver answered 500"),
+        ((FAILED, WebhookResumed()), ""),
+        ((FAILED, WebhookPaused()), "its webhook is paused by hand"),
+        ((WebhookDisabled(since=START, reason="gone"),), "its webhook is disabled: gone"),
+    ],
+)
+def test_a_message_that_waits_says_why(events: tuple[Event, ...], note: str) -> None:
+    history = a_bad_day()
+    for event in events:
+        history.add(event, "w")
+
+    moments = explain(logged(list(history)), "CP-7").moments
+    assert [message.note for moment in moments for message in moment.messages] == [note, note]
+
+
+def test_a_message_that_was_skipped_says_who_asked_for_that() -> None:
+    history = a_bad_day()
+    fold = Fold([outbox])
+    for recorded in history:
+        fold.advance(recorded)
+    first = next(iter(fold.state(outbox).pending()))
+    skipped = DeliverySkipped(message=first.id, webhook="w", position=first.position, round=first.round)
+    history.add(skipped, "CP-7")
+
+    [message, _] = [one for moment in explain(logged(list(history)), "CP-7").moments for one in moment.messages]
+    assert (message.state, message.note) == ("skipped", "somebody asked for that")
 
 
 def test_only_the_newest_moments_are_kept() -> None:

@@ -11,7 +11,18 @@ from strategies import arbitrary_histories
 from stationkeeper.daemon.words import CAUSES, ago, because, clock, count, duration, told
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.entry import Recorded, recorded
-from stationkeeper.engine.events import Cause, ConnectionClosed, ConnectionPingTimedOut, Reach
+from stationkeeper.engine.events import (
+    Cause,
+    ConnectionClosed,
+    ConnectionPingTimedOut,
+    DeliverySkipped,
+    Event,
+    Reach,
+    WebhookDisabled,
+    WebhookFailed,
+    WebhookResumed,
+    WebhookSuspended,
+)
 
 
 def test_every_cause_has_words() -> None:
@@ -78,3 +89,20 @@ def test_numbers_and_times_are_written_for_people() -> None:
 def test_any_event_can_be_told(history: list[Recorded]) -> None:
     for event in history:
         assert told(event).strip()
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (WebhookFailed(since=0, reason="answered 500"), "Began to fail: answered 500"),
+        (WebhookSuspended(since=0, reason="x"), "So many messages failed that one at a time is tried: x"),
+        (WebhookResumed(), "Accepts messages again"),
+        (WebhookDisabled(since=0, reason="gone"), "Disabled: gone"),
+        (
+            DeliverySkipped(message="m", webhook="w1", position=1, round=0),
+            "A message to w1 was skipped: somebody asked for that",
+        ),
+    ],
+)
+def test_what_befell_a_webhook_is_told(event: Event, words: str) -> None:
+    assert told(recorded(seal(event, id="e", at=0, subject="w1"), 1)) == words
