@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -252,7 +253,7 @@ class Engine:
         self.tally["events"] += len(events)
         self.publisher.moved()
 
-    @property
+    @cached_property
     def outbox(self) -> Projection[Any, Any] | None:
         """The projection that says what webhooks are owed, if there is one."""
         return next((projection for projection in self.fold.projections if projection.owing), None)
