@@ -17,12 +17,13 @@ from stationkeeper.engine import events as e
 from stationkeeper.engine.entry import Recorded
 from stationkeeper.engine.fold import Fold, fold
 from stationkeeper.engine.run import RULES as DECLARED
-from stationkeeper.engine.sending import Destination, Owed
-from stationkeeper.projections import box, outbox, presence, webhooks
+from stationkeeper.engine.sending import Destination, Owed, Place
+from stationkeeper.projections import box, outbox, presence, scenes, webhooks
 from stationkeeper.projections.bodies import message_id
 from stationkeeper.projections.box import ASIDE_KEPT, DELIVERED_KEPT, LANE
 from stationkeeper.projections.outbox import RULES, Outbox, recall
 from stationkeeper.projections.packed import unpack
+from stationkeeper.projections.scenes import render_told, retell
 
 ONLINE, OFFLINE = "chargestation.online", "chargestation.offline"
 CONFIRMED, DISABLED, PING = "chargestation.offline.confirmed", "webhook.disabled", "webhook.ping"
@@ -847,6 +848,57 @@ def test_what_is_put_away_is_remembered_up_to_a_bound_the_newest_of_it() -> None
     parked = story.outbox.messages("w1", "parked")
     assert len(parked) == story.outbox.count("w1", "parked") == ASIDE_KEPT
     assert parked[-1].position > story.events[-2].position - 3
+
+
+def test_what_is_told_stays_as_long_as_any_webhook_is_owed_it() -> None:
+    story = Story()
+    for webhook in ("w1", "w2"):
+        story.subscribed(webhook)
+    story.up()
+    (mine,), (theirs,) = story.lane("w1"), story.lane("w2")
+    body = story.outbox.body(theirs)
+    story.parked(mine)
+    story.requested(mine)
+    again = story.lane("w1")[0]
+    assert story.outbox.body(again) == body
+    story.delivered(again)
+    assert story.outbox.body(theirs) == body
+
+    story.add(e.WebhookRemoved(), "w2")
+    assert len(story.outbox.scenes) == 0
+
+
+def test_of_what_is_told_the_newest_is_kept_and_the_rest_handed_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "KEPT", 3)
+    story = Story()
+    for webhook in ("w1", "w2"):
+        story.subscribed(webhook)
+    handed_over: dict[Place, bytes] = {}
+    for _ in range(4):
+        story.flap(1)
+        handed_over |= dict(story.outbox.evicted())
+    story.delivered(story.head())
+    bodies = [recall(story.events, message) for message in story.lane("w2")]
+
+    assert list(handed_over) == [(message.position, "CP") for message in story.lane("w2")[:5]]
+    assert story.outbox.untold("CP") == set(handed_over)
+    assert dict(story.outbox.evicted()) == {}
+    for message, body in zip(story.lane("w2"), bodies, strict=True):
+        told = handed_over.get((message.position, "CP"))
+        assert (story.outbox.body(message) if told is None else render_told(message, told)) == body
+
+
+def test_what_was_put_by_for_another_message_or_is_no_scene_is_not_told() -> None:
+    story = Story()
+    story.subscribed()
+    story.flap(1)
+    first, second = story.lane()
+    told = dict(retell(story.events, [(first.position, "CP"), (second.position, "CP")]))
+
+    assert render_told(first, told[first.position, "CP"]) == story.outbox.body(first)
+    for other in (told[second.position, "CP"], b"", b"garbage"):
+        with pytest.raises(LookupError):
+            render_told(first, other)
 
 
 def test_a_page_of_messages_goes_on_where_the_last_one_ended() -> None:
