@@ -138,7 +138,7 @@ class Daemon:
         config, options = self._config, self._options
         async with open_engine(
             log_path(config.log.url),
-            transports=[*self._doors, _sender(config.webhooks)],
+            transports=[*self._doors, webhook_sender(config.webhooks)],
             projections=[presence, registry, webhooks, outbox, feed, settling, conflicts, refusals, deliveries],
             gateway=config.gateway.name,
             settings=config.engine_settings(),
@@ -255,7 +255,8 @@ async def _serve_apart(
         _log.exception("the API ended by a fault of ours; stations are not touched, restart when it suits")
 
 
-def _sender(webhooks: WebhooksSection) -> WebhookSender:
+def webhook_sender(webhooks: WebhooksSection) -> WebhookSender:
+    """Return what sends webhooks, as the configuration says."""
     return WebhookSender(
         timeout=webhooks.timeout,
         connect_timeout=webhooks.connect_timeout,

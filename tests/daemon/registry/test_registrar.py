@@ -367,6 +367,26 @@ async def test_a_sweep_leaves_what_is_named(engine: Engine, registrar: Registrar
     assert engine.secrets.ids() == before
 
 
+async def test_what_a_webhook_has_in_the_vault_is_there_before_the_event_and_until_after_it() -> None:
+    lost: set[str] = set()
+    log = MemoryLog(fault=lambda entries: "lost" if entries and entries[0].kind in lost else None)
+    async with open_engine(log, projections=[presence, registry, webhooks, outbox], inline=True) as engine:
+        registrar = Registrar(engine)
+        new = NewWebhook(url=HOOK, signatures=("v1", "v1a"), headers={"X-A": "one", "X-B": "two"})
+        made = await registrar.subscribe(new, actor="")
+        before = engine.secrets.ids()
+        lost.add("webhook.updated")
+        with pytest.raises(LogUnavailable):
+            await registrar.update_webhook(made.id, WebhookChanges(headers={"X-A": "three", "X-B": None}), actor="")
+        orphans = engine.secrets.ids() - before
+        assert (len(before), len(orphans)) == (4, 1)
+        assert registrar.webhook_secrets_named() == before, "the record stands, and what it names is there"
+        engine.hurry()
+
+        assert await registrar.sweep(engine.secrets.ids()) == 1
+        assert engine.secrets.ids() == before
+
+
 # --- webhooks --------------------------------------------------------------------------------------------------------
 
 
