@@ -10,18 +10,17 @@ A place in the feed is a `Cursor`: one event may tell of thousands of stations, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from ..engine.entry import Recorded
 from ..engine.events import Event, GatewayStarted, LogRestored, StationSettled, WebhookDisabled, WebhookRecord
 from ..engine.fold import Below, Projection
 from ..engine.sending import Owed
-from .bodies import CONFIRMED, DISABLED, OFFLINE, ONLINE, Scene, StationScene, WebhookScene, message_id, render_body
+from .bodies import CONFIRMED, DISABLED, OFFLINE, ONLINE, Scene, WebhookScene, message_id, render_body
 from .fleet import Station
 from .outbox import RULES
 from .presence import presence
@@ -152,42 +151,47 @@ def _apply(feed: Feed, recorded: Recorded, event: Event, below: Below) -> Sequen
         feed.rules = max(feed.rules, event.rules)
     if feed.upgrade_needed:
         return ()
-    tellings = list(_FOLDS.get(recorded.kind, _flips)(recorded, event, below))
+    tellings = _FOLDS.get(recorded.kind, _flips)(recorded, event, below)
     if tellings:
-        tellings[-1] = replace(tellings[-1], last=True)
         feed.take(tellings)
     return tellings
 
 
-def _flips(recorded: Recorded, event: Event, below: Below) -> Iterator[Telling]:
+def _flips(recorded: Recorded, event: Event, below: Below) -> list[Telling]:
     return _of_stations(flips(below), recorded, below)
 
 
-def _settled(recorded: Recorded, event: StationSettled, below: Below) -> Iterator[Telling]:
+def _settled(recorded: Recorded, event: StationSettled, below: Below) -> list[Telling]:
     return _of_stations(settled(recorded, event, below), recorded, below)
 
 
-def _restored(recorded: Recorded, event: LogRestored, below: Below) -> Iterator[Telling]:
+def _restored(recorded: Recorded, event: LogRestored, below: Below) -> list[Telling]:
     return _of_stations(everybody(below), recorded, below)
 
 
-def _disabled(recorded: Recorded, event: WebhookDisabled, below: Below) -> Iterator[Telling]:
-    for number, webhook in enumerate(newly_disabled(below), start=1):
-        yield _telling(recorded, number, DISABLED, "", WebhookScene(recorded.at, webhook), below)
+def _disabled(recorded: Recorded, event: WebhookDisabled, below: Below) -> list[Telling]:
+    at, base = recorded.position, below.state(presence).base
+    found = list(newly_disabled(below))
+    return [
+        Telling(at, number, number == len(found), DISABLED, "", "", recorded.id, base, WebhookScene(recorded.at, one))
+        for number, one in enumerate(found, start=1)
+    ]
 
 
-def _of_stations(found: Iterable[tuple[str, Station]], recorded: Recorded, below: Below) -> Iterator[Telling]:
-    for number, (type, station) in enumerate(found, start=1):
-        yield _telling(recorded, number, type, station.id, scene_of(recorded, station, below), below)
+def _of_stations(stations: Iterable[tuple[str, Station]], recorded: Recorded, below: Below) -> list[Telling]:
+    found = list(stations)
+    if not found:
+        return []
+    at, id, base, many = recorded.position, recorded.id, below.state(presence).base, len(found)
+    return [
+        Telling(
+            at, number, number == many, type, one.id, site_of(one.id, below), id, base, scene_of(recorded, one, below)
+        )
+        for number, (type, one) in enumerate(found, start=1)
+    ]
 
 
-def _telling(recorded: Recorded, number: int, type: str, station: str, scene: Scene, below: Below) -> Telling:
-    site = site_of(station, below) if isinstance(scene, StationScene) else ""
-    base = below.state(presence).base
-    return Telling(recorded.position, number, False, type, station, site, recorded.id, base, scene)
-
-
-_FOLDS: Final[dict[str, Callable[[Recorded, Any, Below], Iterator[Telling]]]] = {
+_FOLDS: Final[dict[str, Callable[[Recorded, Any, Below], list[Telling]]]] = {
     LogRestored.kind: _restored,
     StationSettled.kind: _settled,
     WebhookDisabled.kind: _disabled,
