@@ -41,7 +41,7 @@ def shown_webhook(engine: Engine, id: str) -> dict[str, object]:
         **_options(engine, webhook.record),
         "state": state_of(engine, webhook),
         "health": _health(webhook),
-        "problem": problem_of(engine, webhook) or _held(engine),
+        "problem": problem_of(engine, webhook) or _held(engine) or (seen.trouble if seen else "") or None,
         "disabled": _disabled(webhook),
         "owed": {state: owed.count(id, state) for state in ("pending", "parked", "skipped")},
         **shown_backlog(engine, id),

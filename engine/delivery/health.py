@@ -47,6 +47,8 @@ class Health:
     """Whether its receiver fails, or failed so often that it is left alone (`suspended`)."""
     problem: str
     """Why nothing is accepted, or nothing can be sent, in words; empty if nothing stands in the way."""
+    trouble: str
+    """What hinders us from sending, though not the receiver, in words (no network, no name server); empty: nothing."""
     breaker: BreakerState
     in_flight: int
     unsigned: bool

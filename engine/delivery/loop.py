@@ -201,6 +201,7 @@ class Deliveries:
             state=state if state != "active" or fares == "well" else "failing" if fares == "failing" else "paused",
             fares=fares,
             problem=seen.problem(condition, now) if state == "active" else "",
+            trouble="" if condition is None else condition.trouble,
             breaker=self._lanes.breaker(webhook, now),
             in_flight=self._lanes.in_flight(webhook),
             unsigned=seen.unsigned,

@@ -263,7 +263,7 @@ async def test_a_trouble_of_ours_is_shown_and_costs_nothing(
         await trio.sleep(5 * MINUTE + 1.0)
 
     assert health is not None
-    assert (health.state, health.problem) == ("active", "no network")
+    assert (health.state, health.problem, health.trouble) == ("active", "no network", "no network")
     assert health.tally == {"hindered": gateway.deliveries.tally["hindered"]}
     assert kinds(gateway) == []
     assert gateway.notes == []
