@@ -30,6 +30,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "deliver-dead": ("deliver_dead.py",),
     "backlog": ("backlog.py",),
     "start": ("start.py",),
+    "secrets": ("secrets_start.py",),
     "density": ("density.py",),
     "handshake": ("handshake.py",),
     "ping": ("ping.py",),

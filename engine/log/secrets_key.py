@@ -8,6 +8,7 @@ the right one, and the next start tidies up. So a key file serves one log alone.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Final, TypeAlias
 from ..errors import LogUnavailable, SecretsExposed, SecretsSealed, WrongSetting
 from .files import erasing, keep_names, publish, remove, sync_file, sync_folder
 from .sealing import SecretsKey
+
+_LOG: Final = logging.getLogger(__name__)
 
 _LONGEST: Final = 4096
 """Bytes that are read of a key file."""
@@ -97,6 +100,7 @@ class KeyFile:
         remove(self._making)
         made = self.read()
         assert made is not None
+        _LOG.info("%s was made: secrets are sealed under the key in it; keep a copy where no backup is", self.path)
         return made
 
     def sync(self) -> None:

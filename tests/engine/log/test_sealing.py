@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from base64 import b64encode
@@ -92,6 +93,16 @@ def test_what_was_sealed_opens_under_its_id_in_its_log(secret: bytes, log_id: st
         if (seal.key, seal.log_id, name) != (KEY, log_id, id):
             with pytest.raises(LogDamaged):
                 seal.open(name, stored)
+
+
+def test_what_a_released_version_sealed_opens_for_ever() -> None:
+    lines = (Path(__file__).parents[2] / "vectors" / "sealed.jsonl").read_text().splitlines()
+    for line in map(json.loads, lines):
+        key = SecretsKey.parse(line["key"], "the vector")
+        assert key.id == line["key_id"]
+        opened = Seal(key, line["log"]).open(line["id"], bytes.fromhex(line["stored"]))
+        assert opened.hex() == line["secret"]
+    assert lines
 
 
 @given(st.binary(max_size=60), st.data())
