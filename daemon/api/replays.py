@@ -28,6 +28,9 @@ PATIENCE: Final = 60.0
 """Seconds that a replay stands and nobody goes on with it."""
 SLICE: Final = 10_000
 """Events that a thread folds in one go: some 50 ms, after which it is seen whether anybody still waits."""
+LONGEST: Final = 20.0
+"""Seconds that a page may take, under the time at which proxies give up. What was not reached by then, the next request
+goes on to: the page is empty, and its `next` is where it began."""
 PAGE: Final = 500_000
 """Events that one page may look through; a filter that finds little gets a short page, and goes on from there."""
 
@@ -103,10 +106,12 @@ class Replays:
 
         found: list[Telling] = []
         looked = after
-        enough = Cursor(after.position + PAGE)
+        enough, deadline = Cursor(after.position + PAGE), trio.current_time() + LONGEST
         while len(found) < limit and Cursor(until) > looked and looked < enough:
             more, looked = await trio.to_thread.run_sync(read)
             found += more
+            if trio.current_time() >= deadline:
+                break
         return found, looked
 
     def _begin(self, after: Cursor) -> Replay:

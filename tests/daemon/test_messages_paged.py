@@ -177,6 +177,23 @@ async def test_who_gave_up_waiting_finds_the_work_done_when_it_asks_again(small:
     assert log.read_of_it <= 360
 
 
+async def test_a_page_that_takes_too_long_is_gone_on_with_by_the_next_request(small: None) -> None:
+    log = written(flapping(400))
+    async with open_engine(log, projections=[feed], accept_clock=True, mute=True) as engine:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replays, "SLICE", 100)
+            patch.setattr(replays, "LONGEST", 0.0)
+            messages = Messages(engine)
+            tries: list[tuple[list[Telling], Cursor]] = [([], Cursor(350))]
+            log.read_of_it = 0
+            while tries[-1] == ([], Cursor(350)):
+                tries.append(await messages.read(EVERYTHING, Cursor(350), 3))
+
+    assert len(tries) == 5
+    assert [telling.position for telling in tries[-1][0]] == [351, 352, 353]
+    assert log.read_of_it == 353
+
+
 async def test_a_snapshot_saves_the_way_from_the_begin(small: None) -> None:
     log = written(flapping(400))
     async with open_engine(log, projections=[feed], accept_clock=True, mute=True):
