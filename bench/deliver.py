@@ -2,8 +2,8 @@
 
 A prepared log owes one message in each of 10 000 lanes, as after an outage. A whole engine drains it, every outcome
 durable with `synchronous=FULL`, on one core; the receiver has the other one. Beside it, in the same rounds, `httpx`
-and `aiohttp` post signed bodies of the same kind to the same receivers, as many at a time as the engine has in
-flight, and record nothing (`peers/posting.py`).
+and `aiohttp` post signed bodies of the same kind to the same receivers, as many at a time as suits them, and record
+nothing (`peers/posting.py`).
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ QUICK = "--quick" in sys.argv
 WEBHOOKS = 4
 STATIONS = 2_500
 MESSAGES = WEBHOOKS * STATIONS
-POSTED = 2_000
+POSTED = 1_000
 """Messages that the libraries post in a round."""
 ROUNDS = 1 if QUICK else 5
 SECRET = b"0123456789abcdef01234567"
 SETTINGS = EngineSettings()
 SENDER_CORE, RECEIVER_CORE = 0, 1
-LIBRARIES = ("aiohttp", "httpx")
+LIBRARIES = {"aiohttp": 32, "httpx": 8}
+"""How many each has in flight: as many as we have for one host; what httpx spends on a post triples from 8 to 32."""
 
 Spent = tuple[float, float]
 """Seconds on the wall, and of CPU."""
@@ -132,8 +133,7 @@ def ours(folder: Path, url: str, authority: Path) -> Spent:
 def posted(library: str, folder: Path, url: str, authority: Path) -> Spent:
     """Return what a message costs a loop over a library."""
     words = [str(HERE / "peers/posting.py"), library, url, str(authority), str(folder / "bodies.json")]
-    in_flight = min(SETTINGS.concurrency, SETTINGS.host_concurrency, WEBHOOKS * SETTINGS.webhook_concurrency)
-    process = subprocess.Popen([sys.executable, *words, str(in_flight)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, *words, str(LIBRARIES[library])], stdout=subprocess.PIPE, text=True)
     keep_to_core(SENDER_CORE, process.pid)
     wall, cpu = json.loads(process.communicate()[0])
     return wall / POSTED, cpu / POSTED
@@ -157,16 +157,16 @@ def measured() -> dict[tuple[str, str], list[Spent]]:
 def results(found: dict[tuple[str, str], list[Spent]]) -> Iterator[Result]:
     for over, least in (("HTTP", None), ("HTTPS", 3_500.0)):
         spent = found["ours", over]
-        rates = [1 / wall for wall, _ in spent]
+        costs = [cpu for _, cpu in spent]
+        clock = statistics.median(1 / wall for wall, _ in spent)
         yield Result(
             part=PART,
             name=f"delivered over {over}, end to end",
-            value=statistics.median(rates),
-            unit="messages/s",
+            value=statistics.median(1 / cost for cost in costs),
+            unit="messages/s of CPU",
             at_least=least,
-            note=f"{min(rates):,.0f} to {max(rates):,.0f} in {ROUNDS} rounds; {MESSAGES:,} lanes, {WEBHOOKS} webhooks",
+            note=f"by the clock {clock:,.0f}/s, on one core; {MESSAGES:,} lanes, {WEBHOOKS} webhooks",
         )
-        costs = [cpu for _, cpu in spent]
         yield Result.of(PART, f"CPU of a delivery over {over}", costs, unit="us", scale=1e6)
         for library in LIBRARIES:
             theirs = [cpu for _, cpu in found[library, over]]

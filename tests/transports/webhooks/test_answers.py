@@ -69,9 +69,10 @@ STATUS_LINES = [
 def answers(draw: st.DrawFn) -> bytes:
     """Answers that are nearly right, with all that matters to where they end drawn often."""
     end = draw(st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n"]))
-    lines = [draw(st.sampled_from(STATUS_LINES)), *draw(st.lists(st.sampled_from(HEADERS), max_size=4))]
-    body = draw(st.sampled_from([b"", b"ok", b"o", b"ok\r\n", b"2\r\nok\r\n0\r\n\r\n", NGINX]))
-    return end.join(lines) + end + end + body
+    body = draw(st.sampled_from([b"ok", b"ok", b"", b"o", b"ok\r\n", b"2\r\nok\r\n0\r\n\r\n", NGINX]))
+    right = [b"content-length: %d" % len(body)] * draw(st.sampled_from([1, 1, 1, 0, 2]))
+    headers = draw(st.permutations(right + draw(st.lists(st.sampled_from(HEADERS), max_size=2))))
+    return end.join([draw(st.sampled_from([STATUS_LINES[0], *STATUS_LINES])), *headers]) + end + end + body
 
 
 @st.composite
@@ -107,6 +108,10 @@ def as_h11_reads(data: bytes) -> tuple[int, bytes, bool] | None:
 
 @given(answers() | mutated())
 @example(NGINX + NGINX)
+@example(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+@example(b"HTTP/1.1 200 OK\r\nconnection: keep-alive\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+@example(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n")
+@example(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 1\r\n\r\nok")
 def test_what_is_read_without_h11_is_read_as_h11_reads_it(data: bytes) -> None:
     plain = plain_answer(data)
 
