@@ -134,6 +134,30 @@ async def test_paging_through_a_long_history_reads_it_once(small: None) -> None:
     assert log.read_of_it <= 400 + 2 * pages
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 2, 5])
+async def test_readers_who_meet_at_the_replays_tell_each_other_nothing_wrong(small: None, ahead: int) -> None:
+    history = flapping(4)
+    for number in range(7):
+        history.opened(f"CP-{number}", f"r1-{number + 10}")
+    history.lost()
+    history.lapsed()
+    history.started("r2", gateway="h")
+    history.opened("CP-1", "r2-1")
+    log = written(history)
+    every = told_by(log)
+    async with open_engine(log, projections=[feed], accept_clock=True, mute=True) as engine:
+        kept, end = Replays(engine), len(history.events)
+        for limit in (1, 2, 3, 5):
+            cursor, found = Cursor(0), list[Telling]()
+            while cursor < Cursor(end):
+                # Somebody else is a little further, also within what the lapse tells of all of them.
+                further = every[min(len(found) + ahead, len(every) - 1)].cursor
+                await kept.read(EVERYTHING, further, end, 2)
+                some, cursor = await kept.read(EVERYTHING, cursor, end, limit)
+                found += some
+            assert found == every
+
+
 async def test_a_reader_goes_on_where_its_replay_stands_whatever_others_ask(small: None) -> None:
     log = written(flapping(400))
     async with open_engine(log, projections=[feed], accept_clock=True, mute=True) as engine:
