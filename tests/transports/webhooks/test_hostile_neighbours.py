@@ -124,7 +124,7 @@ async def neighbours(deeds: list[str], flips: list[tuple[str, float]]) -> None:
     async with trio.open_nursery() as nursery:
         exchange = Exchange(nursery, {GOOD: told.script, BAD: misbehave})
         sender = exchange.sender(timeout=TIMEOUT)
-        gateway = Gateway(Through(sender), settings=EngineSettings(concurrency=8, webhook_concurrency=4))
+        gateway = Gateway(Through(sender), settings=EngineSettings(concurrency=4, webhook_concurrency=2))
         gateway.start()
         gateway.subscribe("bad")
         gateway.subscribe("good")
