@@ -77,12 +77,18 @@ for life in range(2):
 SEALING = """
 import os, sys
 from pathlib import Path
+from stationkeeper.engine.log.sealing import SecretsKey
 from stationkeeper.engine.log.secrets import open_secrets, rotate_key
 from stationkeeper.engine.log.secrets_key import KeyFile, default_key_file
 
 path = Path(sys.argv[1])
 acks = os.open(str(path) + ".acks", os.O_RDWR | os.O_CREAT)
 keys = default_key_file(path), KeyFile(path.with_name("elsewhere.key"))
+def write_key_and_sync_nothing():
+    file = os.open(keys[1].path, os.O_RDWR | os.O_CREAT, 0o600)
+    os.write(file, SecretsKey.draw().text().encode())
+    os.close(file)
+
 steps = [
     lambda key: None,
     lambda key: secrets.keep("newest", b"canary-newest-2"),
@@ -94,6 +100,8 @@ steps = [
 ]
 for number, step in enumerate(steps, start=1):
     rotation = number in (4, 7)
+    if number == 7:
+        write_key_and_sync_nothing()
     secrets = None if rotation else open_secrets(path, "log", create=False)
     step(keys)
     if secrets is not None:
@@ -206,8 +214,8 @@ def test_secrets_and_their_key_stay_together_while_they_are_sealed_and_keys_chan
         for name, content in files.items():
             (path.parent / name).touch(mode=0o600)
             (path.parent / name).write_bytes(content)
-        elsewhere = KeyFile(path.with_name("elsewhere.key"))
-        key = elsewhere if elsewhere.fitting(head_of(secrets_path(path)).key) else default_key_file(path)
+        id, here, elsewhere = head_of(secrets_path(path)).key, default_key_file(path), path.with_name("elsewhere.key")
+        key = here if not id or here.fitting(id) else KeyFile(elsewhere)
         secrets = open_secrets(path, "log", create=False, key=key)
         assert secrets is not None
         with closing(secrets):
