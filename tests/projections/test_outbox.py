@@ -22,7 +22,7 @@ from stationkeeper.projections import box, outbox, presence, scenes, webhooks
 from stationkeeper.projections.bodies import message_id
 from stationkeeper.projections.box import ASIDE_KEPT, DELIVERED_KEPT, LANE
 from stationkeeper.projections.outbox import RULES, Outbox, recall
-from stationkeeper.projections.packed import unpack
+from stationkeeper.projections.packed import find, pack, pack_id, unpack
 from stationkeeper.projections.scenes import render_told, retell
 
 ONLINE, OFFLINE = "chargestation.online", "chargestation.offline"
@@ -330,13 +330,15 @@ def test_o6_the_latest_alone_is_pending_of_a_station_whose_subscriber_wants_no_m
 
 def test_o6_one_who_turns_to_the_latest_is_skipped_what_is_older_with_the_next_flip() -> None:
     story = Story()
-    story.subscribed()
+    types = (ONLINE, OFFLINE, CONFIRMED)
+    story.subscribed(events=types)
     story.flap(3)
-    story.add(e.WebhookUpdated(url="https://hooks.example/", mode="latest"), "w1")
-    assert len(story.lane()) == 6
+    story.add(e.WebhookUpdated(url="https://hooks.example/", mode="latest", events=types), "w1")
+    settled = story.settled("CP", 6)
+    assert len(story.lane()) == 7
 
     newest = story.up()
-    assert story.positions() == [newest.position]
+    assert story.positions() == [settled.position, newest.position]
 
 
 def test_o6_to_one_who_wants_the_latest_versions_only_rise() -> None:
@@ -848,6 +850,35 @@ def test_what_is_put_away_is_remembered_up_to_a_bound_the_newest_of_it() -> None
     parked = story.outbox.messages("w1", "parked")
     assert len(parked) == story.outbox.count("w1", "parked") == ASIDE_KEPT
     assert parked[-1].position > story.events[-2].position - 3
+
+
+@pytest.mark.parametrize("again", ["requested", "recovered"])
+def test_a_message_that_is_pending_again_is_written_as_it_was(again: str) -> None:
+    story = Story()
+    story.subscribed(format="cloudevents")
+    story.up()
+    first, said = story.head(), story.said(story.head())
+    story.parked(first)
+    story.add(e.WebhookUpdated(url="https://hooks.example/", format="standard"), "w1")
+    if again == "requested":
+        story.requested(first)
+    else:
+        story.add(e.WebhookRecovered(since=0, until=1000), "w1")
+
+    assert (story.head().format, story.head().round) == ("cloudevents", 1)
+    assert story.said(story.head()) == said
+
+
+def test_a_message_is_found_among_records_by_its_id_and_not_by_bytes_that_look_like_it() -> None:
+    message = Owed(MADE_UP, "w1", "CP", ONLINE, 7, 3, "pending")
+    record, id = pack(message, START), pack_id(MADE_UP)
+    assert record is not None
+    assert id is not None
+    assert unpack(record, "w1", "CP") == message
+
+    shifted = b"\0" + record[:-1]
+    assert find(shifted, id) == -1
+    assert find(shifted + record, id) == len(record)
 
 
 def test_what_is_told_stays_as_long_as_any_webhook_is_owed_it() -> None:
