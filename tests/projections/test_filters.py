@@ -24,6 +24,7 @@ STANDS = {
     "north": ("north",),
     "north*": ("north", "north/2"),
     "?*": ("north", "north/2"),
+    "**": ("north", "north/2"),
 }
 """Patterns of sites, and which sites they mean; a station without a site is meant by `*` alone."""
 
