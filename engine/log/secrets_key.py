@@ -190,8 +190,8 @@ def find_key(source: KeySource, id: str, secrets: Path) -> SecretsKey:
         why = f"there is no {source.path}" if there is None else f"{there.source} holds the key {there.id}"
     raise SecretsSealed(
         f"{secrets} is sealed under the key {id}, but {why}; bring that key back (in STATIONKEEPER_SECRETS_KEY, in the "
-        f"file that [log] secrets_key_file names, or beside the log). If it is lost for good, so are the secrets: move "
-        f"{secrets.name} away, and serve --adopt to give stations and webhooks new ones"
+        f"file that [log] secrets_key_file names, or as {secrets.with_suffix('.key').name}). If it is lost for good, "
+        f"so are the secrets: move {secrets.name} away, and serve --adopt to give stations and webhooks new ones"
     )
 
 
