@@ -300,6 +300,32 @@ def test_of_too_many_that_were_put_by_the_oldest_go(tmp_path: Path, monkeypatch:
         assert found == [(position, "A") for position in range(13, 31)]
 
 
+def test_a_scene_of_which_a_bit_was_changed_is_lost(tmp_path: Path) -> None:
+    log = tmp_path / "fleet.db"
+    log.touch()
+    with closing(_Closing(SceneFile(log))) as kept:
+        kept.file.keep({(1, "A"): b"told", (2, "A"): b"told"})
+        with closing(connect(scenes_path(log), mode="rw")) as connection:
+            ((told,),) = connection.execute("SELECT told FROM scene WHERE position = 1").fetchall()
+            changed = bytearray(told[:-1] + bytes([told[-1] ^ 1]))
+            connection.execute("UPDATE scene SET told = ? WHERE position = 1", (changed,))
+        assert kept.file.find([(1, "A"), (2, "A")]) == {(2, "A"): b"told"}
+
+
+def test_a_damaged_file_is_begun_anew_once(tmp_path: Path) -> None:
+    log = tmp_path / "fleet.db"
+    log.touch()
+    with closing(_Closing(SceneFile(log))) as kept:
+        found: list[bool] = []
+        for _ in range(3):
+            kept.file.close(needed=True)
+            scenes_path(log).write_bytes(b"no database" * 100)
+            kept.file.keep({(1, "A"): b"damaged"})
+            kept.file.keep({(1, "A"): b"told"})
+            found.append(kept.file.find([(1, "A")]) == {(1, "A"): b"told"})
+        assert found == [True, False, False]
+
+
 class _Closing:
     def __init__(self, file: SceneFile) -> None:
         self.file = file
