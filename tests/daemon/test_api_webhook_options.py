@@ -117,6 +117,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"headers": {"X\r\nY": CANARY}}, "headers", "no header's name"),
     ({"headers": {"": CANARY}}, "headers", "no header's name"),
     ({"headers": {"X-A": CANARY, "x-a": CANARY}}, "headers", "stands twice"),
+    ({"headers": {"x-b": CANARY, "X-B": CANARY}}, "headers", "stands twice"),
     ({"headers": {"X-A": f"{CANARY}\r\nX-B: 1"}}, "headers.X-A", "on one line"),
     ({"headers": {"X-A": f" {CANARY}"}}, "headers.X-A", "without a space at its ends"),
     ({"headers": {"X-A": f"{CANARY} \u00fc"}}, "headers.X-A", "ASCII"),
@@ -278,6 +279,15 @@ async def test_where_nothing_can_be_sent_it_is_not_called_active() -> None:
     assert (with_one["state"], with_one["problem"]) == ("active", None)
     assert (headless["state"], "header X-A is missing" in headless["problem"]) == ("paused", True)
     assert (unsigned["state"], unsigned["problem"]) == ("paused", "no usable signing secret; rotate it")
+
+
+async def test_where_webhooks_are_held_back_it_is_not_called_active() -> None:
+    async with open_office() as office:
+        id = (await made(office))["id"]
+        office.engine.mute = True
+        shown = (await office.ask("GET", f"/webhooks/{id}")).json
+
+    assert (shown["state"], "--hold" in shown["problem"]) == ("paused", True)
 
 
 async def test_the_state_is_that_of_the_log() -> None:

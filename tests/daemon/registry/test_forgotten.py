@@ -6,7 +6,17 @@ import pytest
 
 from stationkeeper.daemon.registry.forgotten import find_forgotten
 from stationkeeper.engine.codec import seal
-from stationkeeper.engine.events import DeliveryParked, DeliverySucceeded, Event, LogRestored, StationRegistered
+from stationkeeper.engine.events import (
+    DeliveryParked,
+    DeliverySkipped,
+    DeliverySucceeded,
+    Event,
+    Format,
+    LogRestored,
+    StationRegistered,
+    WebhookAdded,
+    WebhookUpdated,
+)
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Owed
 from stationkeeper.projections.bodies import OFFLINE, message_id
@@ -44,6 +54,34 @@ def test_the_newest_outcome_counts() -> None:
 
     assert found is not None
     assert (found.round, found.state) == (1, "delivered")
+
+
+def test_one_that_somebody_skipped_is_found_unless_it_was_accepted_after_all() -> None:
+    skipped = DeliverySkipped(message=MESSAGE, webhook="wh_1", position=1, round=0)
+    alone, accepted = written(skipped), written(skipped, outcome(DeliverySucceeded))
+
+    assert find_forgotten(alone, MESSAGE) == Owed(MESSAGE, "wh_1", "CP-7", OFFLINE, 1, 0, "skipped")
+    assert find_forgotten(accepted, MESSAGE) == Owed(MESSAGE, "wh_1", "CP-7", OFFLINE, 1, 0, "delivered")
+
+
+@pytest.mark.parametrize(
+    ("formats", "wanted"),
+    [(["cloudevents"], "cloudevents"), (["standard", "cloudevents"], "cloudevents"), ([], "standard")],
+)
+def test_its_format_is_that_of_its_webhook_as_of_the_cause(formats: list[Format], wanted: Format) -> None:
+    log = MemoryLog()
+    for number, format in enumerate(formats):
+        kind = WebhookAdded if number == 0 else WebhookUpdated
+        log.append([seal(kind(url="https://x", format=format), id=f"w{number}", at=1, subject="wh_1")])
+    log.append([seal(WebhookAdded(url="https://x", format="cloudevents"), id="w", at=1, subject="wh_2")])
+    log.append([seal(StationRegistered(), id="e1", at=1, subject="CP-7")])
+    cause = log.position
+    log.append([seal(WebhookUpdated(url="https://x", format="standard"), id="later", at=1, subject="wh_1")])
+    log.append([seal(outcome(DeliveryParked, position=cause), id="o1", at=1, subject="CP-7")])
+
+    found = find_forgotten(log, MESSAGE)
+    assert found is not None
+    assert found.format == wanted
 
 
 @pytest.mark.parametrize("message", ["msg_OTHER", "", '"round":0'])
