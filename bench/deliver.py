@@ -8,6 +8,7 @@ nothing (`peers/posting.py`).
 
 from __future__ import annotations
 
+import gc
 import json
 import ssl
 import statistics
@@ -24,6 +25,7 @@ import trustme
 from machine import keep_to_core
 from result import Result, ratio, report
 
+from stationkeeper.daemon.serve import GC_THRESHOLDS
 from stationkeeper.engine import Engine, EngineSettings, open_engine
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.entry import Entry
@@ -181,6 +183,7 @@ def results(found: dict[tuple[str, str], list[Spent]]) -> Iterator[Result]:
 
 def main() -> None:
     keep_to_core(SENDER_CORE)
+    gc.set_threshold(*GC_THRESHOLDS)  # as the daemon does
     report([*results(measured())])
 
 

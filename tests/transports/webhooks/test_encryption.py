@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from stationkeeper.transports import WebhookSender
 from stationkeeper.transports.webhooks.encryption import Encrypted, encrypt
+from stationkeeper.transports.webhooks.identities import Contexts
 
 BOTH = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 
@@ -145,6 +146,12 @@ async def test_tickets_without_end_are_a_flood(authority: trustme.CA) -> None:
         answer = await sending.send(attempt_at(receiver.url))
 
     assert answer.error == "the receiver sends TLS messages without content, and does not stop"
+
+
+async def test_no_receiver_may_ask_for_one_handshake_after_the_other() -> None:
+    context = await Contexts().get(b"", b"", (b"", b""))
+
+    assert context.options & ssl.OP_NO_RENEGOTIATION
 
 
 async def test_what_is_no_tls_after_the_handshake_is_an_answer_in_words(authority: trustme.CA) -> None:
