@@ -35,6 +35,7 @@ from .subscriptions import (
     ANSWERS,
     FRESH,
     SPANS,
+    Lookout,
     happened_view,
     past_view,
     subscription_of,
@@ -71,6 +72,7 @@ class Dashboard:
         self.engine = engine
         self.roll = Roll(engine)
         self.availability = Availability(engine)
+        self.lookout = Lookout(engine)
 
     # --- the fleet ---------------------------------------------------------------------------------------------------
 
@@ -153,7 +155,7 @@ class Dashboard:
 
     def subscriptions_parts(self) -> Parts:
         """Return the parts of that page."""
-        view = self.subscriptions()
+        view = {"subscriptions": self.lookout.look(), "answers": ANSWERS, **self._status()}
         key = (tuple(view["subscriptions"]), self.engine.mute)
         return {"main": Part(key=key, render=_rendered("subscriptions_main.html", view))}
 

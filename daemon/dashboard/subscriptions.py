@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import trio
 from attrs import field, frozen
 from markupsafe import Markup
 
@@ -16,6 +17,7 @@ from ..api.deliveries import Backlog, backlog_of, past_of
 from ..api.webhook_views import State, accepted_at, problem_of, state_of
 from .chart import DAY, WEEK, Span, chart, columns_of
 from .timeline import timeline
+from .views import SHARE
 
 ANSWERS: Final = 8
 """Answers on a card."""
@@ -46,6 +48,23 @@ class Subscription:
 def subscriptions_of(engine: Engine) -> list[Subscription]:
     """Return all subscriptions, in the order in which they were made."""
     return [subscription_of(engine, webhook) for _, webhook in sorted(engine.state(webhooks).items())]
+
+
+class Lookout:
+    """All subscriptions, for pages that stay open: looked at for a twentieth of our time at most."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._found: list[Subscription] = []
+        self._good_until = 0.0
+
+    def look(self) -> list[Subscription]:
+        """Return them, as of now or of a moment ago."""
+        begun = trio.current_time()
+        if begun >= self._good_until:
+            self._found = subscriptions_of(self._engine)
+            self._good_until = trio.current_time() + SHARE * (trio.current_time() - begun)
+        return self._found
 
 
 def subscription_of(engine: Engine, webhook: Webhook) -> Subscription:

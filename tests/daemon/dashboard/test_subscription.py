@@ -58,7 +58,7 @@ async def test_trouble_is_told_in_its_own_words() -> None:
         office.engine.secrets.forget(office.engine.state(webhooks)[unsigned].record.secrets[0])
         pages = [await page(office, webhook) for webhook in (suspended, disabled, unsigned)]
 
-    assert "one at a time is tried: the connection was refused" in pages[0]
+    assert "one at a time is tried: the connection was refused.</span>" in pages[0]
     assert "Disabled: gone twice" in pages[1]
     assert "Nothing is sent to it: no usable signing secret" in pages[2]
 
