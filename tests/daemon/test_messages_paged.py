@@ -219,6 +219,17 @@ async def test_a_page_that_takes_too_long_is_gone_on_with_by_the_next_request(sm
     assert log.read_of_it == 353
 
 
+async def test_a_filter_that_finds_nothing_looks_through_so_much_and_no_more(small: None) -> None:
+    log = written(flapping(400))
+    async with open_engine(log, projections=[feed], accept_clock=True, mute=True) as engine:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replays, "SLICE", 10)
+            patch.setattr(replays, "PAGE", 50)
+            found, cursor = await Messages(engine).read(asking_for(TYPES, ["nobody"]), Cursor(20), 3)
+
+    assert (found, cursor) == ([], Cursor(70))
+
+
 async def test_a_snapshot_saves_the_way_from_the_begin(small: None) -> None:
     log = written(flapping(400))
     async with open_engine(log, projections=[feed], accept_clock=True, mute=True):
