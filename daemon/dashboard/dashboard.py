@@ -155,8 +155,9 @@ class Dashboard:
 
     def subscriptions_parts(self) -> Parts:
         """Return the parts of that page."""
-        view = {"subscriptions": self.lookout.look(), "answers": ANSWERS, **self._status()}
-        key = (tuple(view["subscriptions"]), self.engine.mute)
+        found = self.lookout.look()
+        view = {"subscriptions": found, "answers": ANSWERS, **self._status()}
+        key = (tuple(found), self.engine.mute)
         return {"main": Part(key=key, render=_rendered("subscriptions_main.html", view))}
 
     async def subscription(self, webhook: Webhook, span: str) -> dict[str, Any]:
