@@ -396,6 +396,7 @@ async def test_a_subscription_gets_an_id_and_a_secret(engine: Engine, registrar:
 
     assert isinstance(event, WebhookAdded)
     assert (event.url, event.stations, event.initial) == (HOOK, ("CP-1*",), "state")
+    assert made.secret is not None
     assert made.secret.startswith("whsec_")
     assert registrar.has_secret(made.id, made.secret)
     assert made.secret.encode() not in newest(engine).body
@@ -443,6 +444,8 @@ async def test_during_a_rotation_two_secrets_sign(engine: Engine, registrar: Reg
     record = registrar.webhook_record(made.id)
 
     assert len(record.secrets) == 2
+    assert second.secret is not None
+    assert third.secret is not None
     assert registrar.has_secret(made.id, third.secret)
     assert not registrar.has_secret(made.id, second.secret)
     assert engine.secrets.get(record.secrets[1]) is not None
