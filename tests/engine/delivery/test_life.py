@@ -23,6 +23,7 @@ from stationkeeper.engine.events import (
     WebhookSuspended,
     WebhookUpdated,
 )
+from stationkeeper.engine.log import Attempted
 from stationkeeper.engine.sending import Answer, Attempt
 from stationkeeper.engine.settings import EngineSettings, Retry
 from stationkeeper.projections import outbox
@@ -50,11 +51,15 @@ def again_after(gateway: Gateway, receiver: Receiver) -> Gateway:
 async def test_the_log_is_told_when_a_webhook_begins_to_fail_and_when_it_accepts_again(
     gateway: Gateway, receiver: Receiver, autojump_clock: MockClock
 ) -> None:
-    receiver.answer = lambda attempt: Answer(status=502, error="answered 502")
+    async def slowly(attempt: Attempt) -> Answer:
+        await trio.sleep(2.0)
+        return Answer(status=502, error="answered 502")
+
+    receiver.answer = slowly
     async with sending(gateway):
         began = gateway.clock.wall()
         gateway.flip()
-        await trio.sleep(1.0)
+        await trio.sleep(3.0)
         (failed,) = gateway.told(*LIFE)
         receiver.answer = well
         await trio.sleep(MINUTE)
@@ -220,6 +225,29 @@ async def test_how_long_one_has_failed_is_known_after_a_restart_though_little_of
     (disabled,) = gateway.log.read(kinds={WebhookDisabled.kind})
     assert 5 * DAY <= (disabled.at - began) / 1e6 <= 5 * DAY + HOUR
     assert kinds(gateway) == ["suspended"]
+
+
+@pytest.mark.parametrize(("accepted_after", "fares"), [(None, "failing"), (-1.0, "failing"), (1.0, "well")])
+async def test_a_failure_that_the_log_was_not_told_of_counts_after_a_restart_unless_something_was_accepted_since(
+    gateway: Gateway, receiver: Receiver, accepted_after: float | None, fares: str
+) -> None:
+    gateway.flip("CP-failing")
+    gateway.flip("CP-accepted")
+    failing, accepted = gateway.fold.state(outbox).pending()
+    at = gateway.clock.wall() + 10_000_000
+    gateway.note(Attempted(failing.id, 0, 1, at, at + 5_000_000, 5.0, 500, "answered 500"))
+    if accepted_after is not None:
+        began = at + round(accepted_after * 1e6)
+        outcome = DeliverySucceeded(
+            message=accepted.id, webhook="w", position=accepted.position, round=0, attempts=1, status=200,
+            attempted_at=began, latency=0.1,
+        )  # fmt: skip
+        gateway.append(outcome, accepted.subject)
+
+    health = again_after(gateway, receiver).deliveries.health("w")
+
+    assert health is not None
+    assert health.fares == fares
 
 
 @pytest.mark.parametrize("broken", [False, True])
