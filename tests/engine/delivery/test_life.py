@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from stationkeeper.engine.codec import decode
 from stationkeeper.engine.delivery.breaker import FIRST_PAUSE
-from stationkeeper.engine.delivery.life import FAILED_EVERY
+from stationkeeper.engine.delivery.life import FAILED_EVERY, Life
 from stationkeeper.engine.events import (
     DeliverySkipped,
     DeliverySucceeded,
@@ -183,6 +183,17 @@ async def test_one_that_was_mended_is_told_of_anew(
         await trio.sleep(MINUTE)
 
     assert kinds(gateway) == ["failed", "failed"]
+
+
+def test_one_that_was_suspended_and_fails_accepted_something_between() -> None:
+    life = Life()
+    life.told = "suspended"
+    life.answered(Answer(status=500), 7)
+    resumed = life.due("failing", 9, 0.0)
+    assert resumed == WebhookResumed()
+    life.recorded(WebhookResumed(), 0.0)
+
+    assert life.due("failing", 9, 0.0) == WebhookFailed(since=7, reason="answered 500", status=500)
 
 
 # --- restarts --------------------------------------------------------------------------------------------------------
