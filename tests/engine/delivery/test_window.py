@@ -329,6 +329,17 @@ def test_only_so_many_messages_open_a_breaker_as_it_says() -> None:
         assert (machine.breaker("w", 0.0) == "open") == (count == FAILURES)
 
 
+def test_what_was_missing_in_the_vault_is_looked_for_at_once_when_it_may_be_there() -> None:
+    machine = lanes()
+    machine.hold("w", 60.0, 0.0)
+    put(machine, owed(1))
+    machine.direct("w", destination(rate=5.0), 1.0)
+    assert started(machine, 1.0) == []
+
+    machine.direct("w", destination(secrets=("s", "older")), 2.0)
+    assert started(machine, 2.0) == [owed(1)]
+
+
 # --- messages that are owed no more ----------------------------------------------------------------------------------
 
 
