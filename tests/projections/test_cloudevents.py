@@ -143,7 +143,12 @@ def test_a_message_asked_for_once_more_has_the_body_that_it_had() -> None:
     )
     story.add(asked, "CP")
     forgetful = e.DeliveryRequested(
-        message="msg_X", webhook="ce", type=message.type, position=message.position, round=1, format="cloudevents"
+        message="msg_" + 26 * "A",
+        webhook="ce",
+        type=message.type,
+        position=message.position,
+        round=1,
+        format="cloudevents",
     )
     story.add(forgetful, "CP")
 
