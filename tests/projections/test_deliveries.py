@@ -112,7 +112,11 @@ def test_however_many_webhooks_deliver_only_so_many_periods_are_kept(monkeypatch
     state = told(*events, webhooks=names)
 
     assert [sorted(summed(state, name)) for name in names] == [[18, 19]] * 4
-    assert deliveries.dump(deliveries.load(deliveries.dump(state))) == deliveries.dump(state)
+    again = deliveries.load(deliveries.dump(state))
+    assert deliveries.dump(again) == deliveries.dump(state)
+    for name in names:
+        again.count(accepted(name), START + 20 * PERIOD)
+    assert [sorted(summed(again, name)) for name in names] == [[19, 20]] * 4
 
 
 def test_a_removed_webhook_is_forgotten_whole() -> None:
