@@ -109,13 +109,14 @@ def test_lanes_that_wait_for_a_retry_take_no_room() -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(9, 40))
 def test_no_lane_starves_however_much_the_others_owe(seed: int, window: int, stations: int) -> None:
-    random, machine, numbers = Random(seed), lanes(webhook_concurrency=3, window=window), iter(range(10**6))
+    random, machine, numbers = Random(seed), lanes("other", webhook_concurrency=3, window=window), iter(range(10**6))
     for n in range(stations):
         machine.book.add(owed(next(numbers), f"CP-{n}"))
     machine.direct("w", destination(), 0.0)
-    waited = Counter[str]()
+    waited, begun = Counter[str](), 0
     for _ in range(6 * stations):
         for message in started(machine):
+            begun += 1
             for lane in machine.book.heads("w"):
                 waited[lane.subject] += 1
             waited[message.subject] = 0
@@ -126,6 +127,7 @@ def test_no_lane_starves_however_much_the_others_owe(seed: int, window: int, sta
                 machine.book.add(owed(next(numbers), busy))
                 machine.tell_head(owed(0, busy), 0.0)
             delivered(machine, message)
+    assert begun >= 6 * stations
 
 
 # --- hosts -----------------------------------------------------------------------------------------------------------
@@ -183,6 +185,22 @@ def test_a_webhook_that_moves_away_from_a_busy_host_begins() -> None:
 
     machine.direct("b", destination("b", url="https://elsewhere.example"), 0.0)
     assert [message.webhook for message in started(machine)] == ["b"]
+
+
+def test_a_slot_that_is_promised_is_given_to_nobody_else_and_passed_on_by_who_moves_away() -> None:
+    machine = lanes(*"abcd", host_concurrency=1)
+    for webhook in "abcd":
+        machine.direct(webhook, destination(webhook, url="https://shared.example"), 0.0)
+    put(machine, *(owed(n, webhook=webhook) for n, webhook in enumerate("abc")))
+    (first,) = started(machine)
+    put(machine, owed(9, webhook="d"))
+    machine.answered(first, ILL, 0.0)
+    (second,) = started(machine)
+    assert second.webhook == "b"
+
+    machine.answered(second, ILL, 0.0)
+    machine.direct("c", destination("c", url="https://elsewhere.example"), 0.0)
+    assert sorted(message.webhook for message in started(machine)) == ["c", "d"]
 
 
 def test_a_host_that_nobody_points_at_is_forgotten() -> None:
