@@ -69,6 +69,7 @@ def _records(cls: type[e.Event]) -> SearchStrategy[e.Event]:
         initial=st.sampled_from(("none", "state")),
         sites=st.just(("*",)) | st.lists(st.sampled_from(("*", "n*", "north", "?*")), max_size=2).map(tuple),
         format=st.sampled_from(("standard", "cloudevents")),
+        mode=st.sampled_from(("every", "latest")),
     )
 
 
@@ -189,14 +190,14 @@ def _deliveries(history: list[Recorded]) -> SearchStrategy[tuple[e.Event, str]]:
             "pending",
         )
         story = History()
-        tell = (story.requested, story.parked, story.delivered)[kind]
+        tell = (story.requested, story.parked, story.delivered, story.skipped)[kind]
         return decode(tell(message))
 
     causes = st.sampled_from(history) if history else st.none()
     return stations.flatmap(
         lambda station: st.tuples(
             st.builds(
-                deliver, st.integers(0, 2), causes, webhooks, st.sampled_from(TYPES[:2]), st.just(station), rounds
+                deliver, st.integers(0, 3), causes, webhooks, st.sampled_from(TYPES[:2]), st.just(station), rounds
             ),
             st.just(station),
         )
