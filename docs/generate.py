@@ -18,6 +18,7 @@ import trio
 from stationkeeper.daemon import cli
 from stationkeeper.daemon.app import create_app
 from stationkeeper.daemon.configuration import config, units
+from stationkeeper.daemon.configuration.webhooks import WebhookSection
 from stationkeeper.daemon.http.tokens import Tokens
 from stationkeeper.daemon.metrics import Metrics
 from stationkeeper.daemon.reasons import REASONS
@@ -119,7 +120,7 @@ def configuration_page() -> str:
     ]
     for name, section in config.SECTIONS.items():
         lines += [f"## [{name}]", "", first_paragraph(section), "", *_keys_table(section)]
-    lines += ["## [[webhook]]", "", first_paragraph(config.WebhookSection), "", *_keys_table(config.WebhookSection)]
+    lines += ["## [[webhook]]", "", first_paragraph(WebhookSection), "", *_keys_table(WebhookSection)]
     return NOTICE + "\n".join(lines)
 
 

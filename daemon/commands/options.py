@@ -25,13 +25,14 @@ FLAGS: Final[dict[str, tuple[Key, str]]] = {
 """The flags that stand for settings."""
 
 
-config_option: Final[Callable[[F], F]] = click.option(
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="STATIONKEEPER_CONFIG",
-    help="The configuration.  [default: ./stationkeeper.toml, if it is there]",
-)
-"""`--config`."""
+def config_option(command: F) -> F:
+    """Add `--config`."""
+    return click.option(
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="STATIONKEEPER_CONFIG",
+        help="The configuration.  [default: ./stationkeeper.toml, if it is there]",
+    )(command)
 
 
 def configured(command: F) -> F:
@@ -40,10 +41,9 @@ def configured(command: F) -> F:
         click.option("--http", metavar="HOST:PORT", help="Where the API and the dashboard listen; port 0 picks one."),
         click.option("--stations", metavar="HOST:PORT", help="Where stations dial in; port 0 picks one."),
         click.option("--log", metavar="LOG", help="Where the events are kept: a path, or sqlite:///path."),
-        config_option,
     ):
         command = option(command)
-    return command
+    return config_option(command)
 
 
 def effective(config: Path | None, **flags: str | None) -> Effective:
