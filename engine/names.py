@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from base64 import b32hexencode
 from collections.abc import Callable
+from itertools import product
 from secrets import token_bytes
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from .events import Micros
 
@@ -13,9 +13,19 @@ Entropy: TypeAlias = Callable[[int], bytes]
 """Where so many random bytes come from: the machine, or a seed where a run is to be played again to the byte."""
 
 
+_PAIRS: Final = [one + other for one, other in product("0123456789abcdefghijklmnopqrstuv", repeat=2)]
+"""Of base32hex (RFC 4648, 7)."""
+
+
 def new_id(at: Micros, entropy: Entropy = token_bytes) -> str:
     """Draw an id that sorts by time: 26 characters of base32hex, milliseconds first (as in UUIDv7, RFC 9562, 5.7)."""
-    return b32hexencode((at // 1000).to_bytes(6, "big") + entropy(10)).decode().rstrip("=").lower()
+    # 26 characters are 13 pairs of 10 bits, the last two of them nought. `base64` takes three times as long.
+    n, pairs = int.from_bytes((at // 1000).to_bytes(6, "big") + entropy(10), "big") << 2, _PAIRS
+    return (
+        f"{pairs[n >> 120]}{pairs[n >> 110 & 1023]}{pairs[n >> 100 & 1023]}{pairs[n >> 90 & 1023]}"
+        f"{pairs[n >> 80 & 1023]}{pairs[n >> 70 & 1023]}{pairs[n >> 60 & 1023]}{pairs[n >> 50 & 1023]}"
+        f"{pairs[n >> 40 & 1023]}{pairs[n >> 30 & 1023]}{pairs[n >> 20 & 1023]}{pairs[n >> 10 & 1023]}{pairs[n & 1023]}"
+    )
 
 
 def connection_name(run: str, n: int) -> str:

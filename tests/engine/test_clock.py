@@ -1,5 +1,7 @@
 """Event times follow a stepless clock, and the wall clock only by an event that says so."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,19 @@ def test_a_difference_that_goes_away_is_nobodys_business() -> None:
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_a_time_is_written_and_read_to_the_microsecond(at: int) -> None:
     assert parse_time(rfc3339(at)) == at
+
+
+@given(st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999))
+def test_a_time_is_written_as_the_library_would(at: int) -> None:
+    moment = datetime.fromtimestamp(at // 1_000_000, UTC).replace(microsecond=at % 1_000_000)
+
+    assert rfc3339(at) == moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@pytest.mark.parametrize("at", [-62_135_596_800_000_001, 253_402_300_800_000_000])
+def test_a_time_of_no_year_is_not_written(at: int) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        rfc3339(at)
 
 
 def test_a_time_with_an_offset_is_understood() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b32hexencode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,13 @@ def test_an_id_is_26_plain_characters(at: int) -> None:
 
     assert len(id) == 26
     assert set(id) <= set("0123456789abcdefghijklmnopqrstuv")
+
+
+@given(moments, st.binary(min_size=10, max_size=10))
+def test_an_id_is_what_the_library_would_write(at: int, drawn: bytes) -> None:
+    written = b32hexencode((at // 1000).to_bytes(6, "big") + drawn)
+
+    assert names.new_id(at, lambda _: drawn) == written.decode().rstrip("=").lower()
 
 
 @given(moments, moments)
