@@ -19,6 +19,10 @@ BODY_LIMIT: Final = 64 * 1024
 """Bytes of an answer's body that are read at all."""
 EXCERPT_LIMIT: Final = 4 * 1024
 """Bytes of it that are kept for people."""
+ANSWER_LIMIT: Final = 96 * 1024
+"""Bytes of all that comes: interim answers, the head, the body, and what a coding puts around it."""
+PART_LIMIT: Final = 512
+"""Parts that an answer comes in, reads and chunks alike: each costs about 10 microseconds, however small it is."""
 INTERIM_LIMIT: Final = 8
 """Interim answers (1xx) before the final one; more are a flood."""
 
@@ -78,13 +82,17 @@ class Reading:
         self._excerpt = bytearray()
         self._http: h11.Connection | None = None
         self._interim = 0
+        self._came = 0
+        self._parts = 0
         self._size = 0
+        self._ambiguous = False
 
     def take(self, data: bytes) -> None:
         """Take what came; nothing: the receiver ended its side.
 
         Raises:
-            Trouble: it is no answer, or more than one may be. What was read before stays.
+            Trouble: it is no answer, or too long, or in too many parts. What was read before stays: a status that
+                has come says all that matters, but the connection is of no more use.
             h11.RemoteProtocolError: it is not HTTP.
         """
         if not self.heard and data:
@@ -106,6 +114,9 @@ class Reading:
             http = self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
             http.send(_ASKED)
             http.send(_ASKED_ALL)
+        self._came += len(data)
+        if self._came > ANSWER_LIMIT:
+            raise Trouble(f"the answer is longer than {ANSWER_LIMIT // 1024} KiB; the rest was not read")
         http.receive_data(data)
         while not self.whole and self._advance(http):
             pass
@@ -117,6 +128,9 @@ class Reading:
 
     def _advance(self, http: h11.Connection) -> bool:
         """Follow one event of h11; return whether there may be another."""
+        self._parts += 1
+        if self._parts > PART_LIMIT:
+            raise Trouble(f"the answer comes in more than {PART_LIMIT} parts; the rest was not read")
         event = http.next_event()
         if event is h11.NEED_DATA:
             return False
@@ -129,6 +143,7 @@ class Reading:
             headers = dict(event.headers)
             self.retry_after = headers.get(b"retry-after", b"").decode("latin-1")
             self.location = headers.get(b"location", b"").decode("latin-1")
+            self._ambiguous = b"transfer-encoding" in headers and b"content-length" in headers
         elif isinstance(event, h11.Data):
             self._size += len(event.data)
             self._excerpt += event.data[: EXCERPT_LIMIT - len(self._excerpt)]
@@ -138,5 +153,6 @@ class Reading:
             self.whole = True
             # More than was asked for is, whatever it is, not the answer to what is asked next.
             in_order = http.our_state is h11.DONE and http.their_state is h11.DONE
-            self.reusable = in_order and not http.trailing_data[0]
+            # Of a length beside a coding, somebody between us may have believed the other one (RFC 9112, 6.3).
+            self.reusable = in_order and not http.trailing_data[0] and not self._ambiguous
         return True

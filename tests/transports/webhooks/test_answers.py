@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stationkeeper.transports.webhooks.answers import EXCERPT_LIMIT, Reading, plain_answer
+from stationkeeper.transports.webhooks.answers import ANSWER_LIMIT, EXCERPT_LIMIT, PART_LIMIT, Reading, plain_answer
 from stationkeeper.transports.webhooks.targets import Trouble
 
 NGINX = (
@@ -159,3 +159,72 @@ def test_of_a_body_so_much_is_kept(body: bytes) -> None:
 
     assert reading.whole
     assert reading.excerpt == body[:EXCERPT_LIMIT].decode("utf-8", "replace")
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def flood(reading: Reading, head: bytes, data: bytes) -> tuple[int, str]:
+    """Return how many bytes of the same again and again were taken before it was enough, and why it was."""
+    reading.take(head)
+    taken = 0
+    while taken < 10 * ANSWER_LIMIT:
+        try:
+            reading.take(data)
+        except Trouble as trouble:
+            return taken, str(trouble)
+        taken += len(data)
+    return taken, ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"1;" + b"a" * 15_000 + b"\r\nx\r\n", id="long chunk extensions"),
+        pytest.param((b"1;" + b"a" * 1_000 + b"\r\nx\r\n") * 8, id="chunk extensions"),
+    ],
+)
+def test_all_that_comes_counts_whatever_is_in_it(data: bytes) -> None:
+    reading = Reading()
+    taken, why = flood(reading, CHUNKED, data)
+
+    assert taken <= ANSWER_LIMIT
+    assert why == "the answer is longer than 96 KiB; the rest was not read"
+    assert (reading.status, reading.whole, reading.reusable) == (200, False, False)
+
+
+def test_the_smallest_chunks_are_not_read_one_by_one_without_end() -> None:
+    reading = Reading()
+    taken, why = flood(reading, CHUNKED, b"1\r\nx\r\n" * 2_700)
+
+    assert (taken, why) == (0, f"the answer comes in more than {PART_LIMIT} parts; the rest was not read")
+    assert len(reading.excerpt) <= PART_LIMIT
+    assert (reading.status, reading.whole) == (200, False)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n"])
+def test_nor_are_single_bytes(head: bytes) -> None:
+    taken, why = flood(Reading(), head, b"x")
+
+    assert 0 < taken <= PART_LIMIT
+    assert "parts" in why
+
+
+def test_a_long_body_in_usual_chunks_is_no_flood() -> None:
+    reading, body = Reading(), b"x" * 500
+    reading.take(b"HTTP/1.1 500 Oops\r\nx: " + b"a" * 15_000 + b"\r\ntransfer-encoding: chunked\r\n\r\n")
+    for _ in range(131):
+        reading.take(b"1f4\r\n" + body + b"\r\n")
+    reading.take(b"0\r\n\r\n")
+
+    assert (reading.whole, reading.reusable) == (True, True)
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked"])
+def test_a_length_beside_a_coding_ends_the_connection(coding: bytes) -> None:
+    """Somebody between us may have read it by the other one (RFC 9112, 6.3)."""
+    reading = Reading()
+    reading.take(CHUNKED.replace(b"chunked", coding).replace(b"\r\n\r\n", b"\r\ncontent-length: 5\r\n\r\n"))
+    reading.take(b"2\r\nok\r\n0\r\n\r\n")
+
+    assert (reading.status, reading.whole, reading.reusable) == (200, True, False)
