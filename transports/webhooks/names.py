@@ -88,9 +88,13 @@ class Names:
         """Begin as many lookups as there are threads; whether or not somebody still waits, the answer is of use."""
         token = trio.lowlevel.current_trio_token()
 
+        def end(lookup: _Lookup, answer: Sequence[Address] | Exception) -> None:
+            self._end(queue, lookup, answer)
+            self._start(queue)
+
         def deliver(lookup: _Lookup, result: Any) -> None:
             with suppress(trio.RunFinishedError):
-                token.run_sync_soon(self._end, queue, lookup, result.unwrap())
+                token.run_sync_soon(end, lookup, result.unwrap())
 
         while queue.waiting and queue.running < queue.threads:
             lookup = queue.waiting.popleft()
@@ -115,7 +119,6 @@ class Names:
         if now - lookup.begun >= SLOW:
             _remember(self.slow, host, None, _MOST)
         lookup.done.set()
-        self._start(queue)
 
     def _trouble(self, host: str, error: Exception) -> Trouble:
         words = (error.strerror if isinstance(error, OSError) else "") or str(error)

@@ -204,15 +204,34 @@ async def test_a_resolver_that_fails_is_ours(zone: Zone, error: OSError) -> None
 async def test_where_no_thread_can_be_started_that_is_ours(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
     zone.names |= {"r.example": ["192.0.2.1"]}
     names = Names()
-
-    def refuse(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patched:
         patched.setattr("trio.lowlevel.start_thread_soon", refuse)
         assert isinstance(await trouble_with(names, "r.example"), LocalTrouble)
 
     assert await names.find("r.example", 443, 5)
+
+
+async def test_where_no_thread_can_be_started_all_who_wait_are_told(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = [f"h{number}.example" for number in range(600)]
+    zone.names |= dict.fromkeys(hosts, zone.nobody_answers)
+    zone.names["r.example"] = ["192.0.2.1"]
+    names = Names()
+    async with trio.open_nursery() as nursery:
+        for host in hosts:
+            nursery.start_soon(trouble_with, names, host)
+        await until(lambda: sum(zone.asked.values()) == THREADS)
+        with monkeypatch.context() as patched:
+            patched.setattr("trio.lowlevel.start_thread_soon", refuse)
+            zone.nobody_answers.set()
+            await until(lambda: not names.under_way)
+
+    assert await names.find("r.example", 443, 5)
+
+
+def refuse(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 async def until(condition: Callable[[], bool]) -> None:
