@@ -45,6 +45,7 @@ class Contexts:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         """*tls* is how receivers prove who they are, if not by the system's authorities."""
         self._usual = tls
+        self._given = tls
         self._made: OrderedDict[tuple[bytes, bytes], ssl.SSLContext] = OrderedDict()
 
     async def get(self, identity: bytes, authorities: bytes, digests: tuple[bytes, bytes]) -> ssl.SSLContext:
@@ -89,10 +90,14 @@ class Contexts:
         return context
 
     def _trust(self, context: ssl.SSLContext) -> None:
-        """Believe whom the usual context believes; contexts cannot be copied."""
-        if self._usual is None:
+        """Believe whom the usual context believes; contexts cannot be copied.
+
+        The system's authorities are loaded anew: a context tells of none that are in a folder where OpenSSL has not yet
+        looked for them. Whose context was given must have loaded them.
+        """
+        if self._given is None:
             _system(context)
-        elif known := self._usual.get_ca_certs(binary_form=True):
+        elif known := self._given.get_ca_certs(binary_form=True):
             context.load_verify_locations(cadata=b"".join(known))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import ssl
 import tempfile
@@ -245,6 +246,35 @@ async def test_own_authorities_take_the_place_of_the_usual_ones(identity: bytes)
             assert "certificate was not accepted" in (await sending.send(evolve(attempt, authorities=other))).error
 
     assert len(script.requests) == 2
+
+
+async def test_a_system_that_keeps_its_authorities_in_a_folder_is_believed_with_an_identity_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL looks into such a folder only when it meets a name: until then a context does not tell what is in it."""
+    (tmp_path / in_folder(AUTHORITY)).write_bytes(AUTHORITY.cert_pem.bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nothing"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    script, stranger = Asking(AUTHORITY), Asking()
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(stranger.tls)
+    async with (
+        receiving(stranger, stranger.tls) as unknown,
+        receiving(script, script.tls) as receiver,
+        aclosing(WebhookSender(allow_private_networks=True)) as sending,
+    ):
+        refused = await sending.send(attempt_at(unknown.url))
+        answer = await sending.send(evolve(attempt_at(receiver.url), identity=pem(LEAF)))
+
+    assert "certificate was not accepted" in refused.error
+    assert (answer.status, answer.error) == (200, "")
+
+
+def in_folder(authority: trustme.CA) -> str:
+    """Return under which name OpenSSL looks for an authority: by a hash of its subject, as `openssl rehash` does it."""
+    subject = x509.load_pem_x509_certificate(authority.cert_pem.bytes()).subject
+    canonical = x509.Name([x509.NameAttribute(one.oid, str(one.value).lower()) for one in subject]).public_bytes()
+    assert canonical[1] < 0x80, "the header of the sequence is two bytes, which do not count"
+    return f"{int.from_bytes(hashlib.sha1(canonical[2:]).digest()[:4], 'little'):08x}.0"
 
 
 async def test_a_receivers_own_certificate_may_be_its_authority() -> None:
