@@ -18,6 +18,10 @@ from .targets import Trouble
 
 IDLE_TALK: Final = 256 * 1024
 """Bytes of TLS in a row that hold no content: tickets, key updates. More are a flood."""
+TALK_AT_REST: Final = 64 * 1024
+"""Bytes of that between two exchanges; usual are some tickets of 250 bytes."""
+_HEADER: Final = 5
+"""Bytes before each TLS record: its type, a version, and in the last two its length (RFC 8446, 5.1)."""
 
 
 async def encrypt(raw: trio.SocketStream, context: ssl.SSLContext, host: str, *, timeout: float = 5.0) -> Encrypted:
@@ -101,7 +105,16 @@ class Encrypted(Pipe):
             return bool(self._incoming.pending or self._tls.pending())
         # A ticket for later sessions, or new keys, may come at any time and are not meant for us (RFC 8446, 4.6).
         try:
-            self._take(self._read(READ))
+            said = self._incoming.read()
+            while self.readable():
+                data = self._read(READ)
+                if not data or len(said) > TALK_AT_REST:
+                    return True
+                said += data
+            # The rest of a record would come after the next request, and be read as its answer.
+            if self._tls.pending() or not _are_whole(said):
+                return True
+            self._take(said)
             return self._decrypt(1) is not None or bool(self._outgoing.pending and self._write(self._outgoing.read()))
         except trio.BrokenResourceError:
             return True
@@ -127,3 +140,11 @@ class Encrypted(Pipe):
     async def _flush(self) -> None:
         if self._outgoing.pending:
             await self.send_rest(self._write(self._outgoing.read()))
+
+
+def _are_whole(records: bytes) -> bool:
+    """Return whether TLS records end where they should: OpenSSL does not tell of a part that it holds."""
+    place = 0
+    while place + _HEADER <= len(records):
+        place += _HEADER + int.from_bytes(records[place + 3 : place + _HEADER], "big")
+    return place == len(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 
 import pytest
 import trio
@@ -92,10 +92,24 @@ async def test_large_messages_go_both_ways(authority: trustme.CA, version: ssl.T
     assert came == 2 * size
 
 
-async def test_tickets_are_nothing_that_was_said_unasked(authority: trustme.CA) -> None:
+class Idle:
+    """Both ends of a connection that is at rest, where the receiver's bytes can be sent piece by piece."""
+
+    def __init__(self, client: Encrypted, raw: trio.SocketStream, server: ssl.SSLObject, said: ssl.MemoryBIO) -> None:
+        self.client, self.raw, self.server, self._said = client, raw, server, said
+
+    def record(self, content: bytes) -> bytes:
+        self.server.write(content)
+        return self._said.read()
+
+
+@asynccontextmanager
+async def at_rest(authority: trustme.CA, tickets: int) -> AsyncIterator[Idle]:
+    """Yield a connection after the handshake, with so many tickets on their way."""
     context = server_side(authority)
-    context.num_tickets = 4
+    context.num_tickets = tickets
     left, right = [trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair()]
+    right.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(incoming, outgoing, server_side=True)
 
@@ -109,14 +123,52 @@ async def test_tickets_are_nothing_that_was_said_unasked(authority: trustme.CA) 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(shake_hands)
         client = await encrypt(left, client_side(authority), "127.0.0.1")
-    async with right:
-        assert client.readable(), "the tickets are there"
-        assert not client.disturbed()
-        assert not client.readable(), "and they were taken"
-        server.write(b"HTTP/1.1 408 Too Slow\r\n\r\n")
-        await right.send_all(outgoing.read())
-        assert client.disturbed()
-    client.close()
+    with closing(client):
+        async with right:
+            yield Idle(client, right, server, outgoing)
+
+
+async def test_tickets_are_nothing_that_was_said_unasked(authority: trustme.CA) -> None:
+    async with at_rest(authority, 4) as idle:
+        assert idle.client.readable(), "the tickets are there"
+        assert not idle.client.disturbed()
+        assert not idle.client.readable(), "and they were taken"
+        await idle.raw.send_all(idle.record(b"HTTP/1.1 408 Too Slow\r\n\r\n"))
+        assert idle.client.disturbed()
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 20, -1])
+@pytest.mark.parametrize("tickets", [0, 2])
+async def test_a_part_of_something_is_a_disturbance(authority: trustme.CA, tickets: int, length: int) -> None:
+    """The rest would come after the next request, and would be taken for its answer."""
+    async with at_rest(authority, tickets) as idle:
+        await idle.raw.send_all(idle.record(OK)[:length])
+        assert idle.client.disturbed()
+
+
+async def test_so_is_the_part_that_came_with_the_last_answer(authority: trustme.CA) -> None:
+    async with at_rest(authority, 0) as idle:
+        first, second = idle.record(OK), idle.record(b"HTTP/1.1 500 Injected\r\n\r\n")
+        await idle.raw.send_all(first + second[:20])
+        assert await idle.client.receive_some() == OK
+        assert idle.client.disturbed()
+
+
+async def test_what_comes_behind_many_tickets_is_seen(authority: trustme.CA) -> None:
+    async with at_rest(authority, 100) as idle:
+        await idle.raw.send_all(idle.record(OK))
+        assert idle.client.disturbed()
+
+
+async def test_many_tickets_are_all_taken(authority: trustme.CA) -> None:
+    async with at_rest(authority, 100) as idle:
+        assert not idle.client.disturbed()
+        assert not idle.client.readable()
+
+
+async def test_more_tickets_than_anybody_needs_are_a_disturbance(authority: trustme.CA) -> None:
+    async with at_rest(authority, 500) as idle:
+        assert idle.client.disturbed()
 
 
 async def test_an_end_is_a_disturbance(authority: trustme.CA) -> None:
