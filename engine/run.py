@@ -39,9 +39,9 @@ from .fold import Fold, Projection
 from .ledger.keeper import Ledger, open_ledger
 from .log import Attempted, Log
 from .log.scenes import SceneFile
-from .log.secrets import MemorySecrets, Secrets, open_secrets
+from .log.secrets import MemorySecrets, Secrets
 from .log.secrets_key import KeySource
-from .log.sqlite import SqliteLog, log_path, open_log
+from .log.sqlite import SqliteLog, log_path
 from .loops import each_second, keep_checkpoint, keep_checkpoints, keep_snapshot, keep_snapshots, watch
 from .names import Entropy, lapsed_id, lost_id, new_id
 from .recalling import Recalling
@@ -50,6 +50,7 @@ from .sending import Owed, Sender
 from .settings import EngineSettings
 from .snapshots import fold_of
 from .stations import StationTransport
+from .with_secrets import open_with_secrets
 
 RULES = 1
 """The newest version of the derivation rules that this release knows (semantics 6, O13)."""
@@ -156,12 +157,7 @@ def _open_kept(
     if not isinstance(log, str | Path):
         return log, secrets or MemorySecrets(), None
     path = log_path(log)
-    kept = open_log(path)
-    try:
-        found = open_secrets(path, kept.log_id, create=adopt or kept.position == 0, key=key)
-    except BaseException:
-        kept.close()
-        raise
+    kept, found = open_with_secrets(path, adopt=adopt, key=key)
     return kept, found or MemorySecrets(), path
 
 

@@ -21,12 +21,13 @@ from ...engine.ledger.keeper import Ledger, open_ledger
 from ...engine.log import Log
 from ...engine.log.driver import log_path
 from ...engine.log.reading import open_reader
-from ...engine.log.secrets import MemorySecrets, Secrets, open_secrets
+from ...engine.log.secrets import MemorySecrets, Secrets
 from ...engine.log.secrets_key import KeySource
 from ...engine.log.sqlite import SqliteLog
 from ...engine.names import new_id
 from ...engine.settings import EngineSettings
 from ...engine.snapshots import fold_of
+from ...engine.with_secrets import open_with_secrets
 from ...projections import conflicts, deliveries, outbox, presence, refusals, registry, webhooks
 from .errors import Refused
 
@@ -141,6 +142,7 @@ def open_offline(
 
     Raises:
         LogContradicted: the log does not agree with the checkpoint outside.
+        LogMissing: there is none; or it would be a new one where another has left its secrets or its checkpoint.
         LogError: it cannot be used; see `engine.errors`.
     """
     path = log_path(log)
@@ -148,8 +150,8 @@ def open_offline(
         raise LogMissing(f"there is no log at {path}; check the path")
     if not path.parent.is_dir():
         raise LogMissing(f"the folder {path.parent} does not exist; make it, or name another place for the log")
-    with closing(SqliteLog.open(path)) as kept:
-        secrets = open_secrets(path, kept.log_id, create=kept.position == 0, key=key)
+    kept, secrets = open_with_secrets(path, key=key)
+    with closing(kept):
         try:
             ledger = open_ledger(kept, path, kept.log_id, secrets or MemorySecrets())
             try:

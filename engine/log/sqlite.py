@@ -77,8 +77,8 @@ class SqliteLog(queries.Reads):
         self._acknowledged: tuple[int, bytes] = (0, b"")
 
     @classmethod
-    def open(cls, log: str | Path) -> SqliteLog:
-        """Open a log for writing, and make it if there is none.
+    def open(cls, log: str | Path, *, before_making: Callable[[], None] | None = None) -> SqliteLog:
+        """Open a log for writing, and make it if there is none, unless *before_making* raises what speaks against it.
 
         Raises:
             LogLocked: another process writes it; the message says which.
@@ -93,6 +93,8 @@ class SqliteLog(queries.Reads):
         opened = cls(path, WriterLock(path))
         try:
             if is_absent(path):
+                if before_making is not None:
+                    before_making()
                 make(path)
             else:
                 check_kind(path)

@@ -38,9 +38,17 @@ def test_a_port_in_use_is_told_in_one_line(tmp_path: Path, flag: str) -> None:
             code = served.wait()
 
     assert code == 2
-    (line,) = served.said
+    # Beside it stands only that a first start made the key of the secrets.
+    (line,) = [said for said in served.said if said.get("level") != "info"]
     assert address in line["event"]
     assert "Error: " in line["event"]
+
+
+def lost(folder: Path) -> None:
+    """Another log's secrets, but not that log."""
+    secrets = open_secrets(folder / "x.db", "another", create=True)
+    assert secrets is not None
+    secrets.close()
 
 
 def foreign(folder: Path) -> None:
@@ -83,6 +91,7 @@ def missing_certificate(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "told"),
     [
+        (lost, 3, "To begin a new log here, move x.db.secrets away"),
         (foreign, 3, "x.db"),
         (newer, 3, "newer release"),
         (damaged, 3, "damaged"),

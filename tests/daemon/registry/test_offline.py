@@ -11,6 +11,7 @@ from copybook import CHANGED, CUT, REMOTE, make, tamper, writing
 from stationkeeper.engine.ledger import outside
 from stationkeeper.engine.ledger.checkpoint import Checkpoint
 from stationkeeper.engine.log.reading import open_reader
+from stationkeeper.engine.log.secrets import secrets_path
 
 
 def protected(log: Path) -> int:
@@ -85,3 +86,18 @@ def test_a_log_that_was_restored_takes_stations_before_it_is_adopted(call: Call,
     assert on_log(call, "station", "add", "CP-7", "--generate").code == 0
     with writing(tmp_path / "x.db") as (_, secrets, _):
         assert secrets.held
+
+
+@pytest.mark.parametrize("words", CHANGES, ids=lambda words: words[0])
+def test_a_log_that_is_gone_is_not_begun_anew_beside_its_secrets(call: Call, tmp_path: Path, words: list[str]) -> None:
+    log = tmp_path / "x.db"
+    assert on_log(call, "webhook", "add", "https://hooks.example/1").code == 0
+    log.rename(tmp_path / "moved.db")
+    before = secrets_path(log).read_bytes()
+
+    code, err = play(call, ["--log", *words])
+
+    assert code == 3
+    assert "x.db.secrets and x.db.checkpoint beside it are of another log" in err
+    assert not log.exists()
+    assert secrets_path(log).read_bytes() == before
