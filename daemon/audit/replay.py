@@ -10,7 +10,7 @@ from typing import Any, Final
 from ...engine.codec import decode
 from ...engine.entry import Recorded
 from ...engine.errors import NewerSchema
-from ...engine.events import KINDS, DeliveryOutcome, LogRestored
+from ...engine.events import KINDS, DeliveryOutcome, DeliverySkipped, LogRestored
 from ...engine.fold import Fold, Projection
 from ...engine.log import Snapshot
 from ...engine.log.plan import OUTCOMES
@@ -134,7 +134,7 @@ class Replay:
     def _note_outcome(self, recorded: Recorded) -> None:
         """Tell apart an outcome that came too late and one of a message that was never derived."""
         event = decode(recorded)
-        assert isinstance(event, DeliveryOutcome)
+        assert isinstance(event, DeliveryOutcome | DeliverySkipped)
         cause = self._event_at(event.position)
         base = RESTORED_STEP * bisect(self._restored, event.position)
         owed = cause is not None and any(

@@ -16,6 +16,7 @@ from stationkeeper.daemon.http.asgi import Message
 from stationkeeper.daemon.http.tokens import Tokens
 from stationkeeper.daemon.registry.requests import NewStation
 from stationkeeper.engine.events import GatewayStarted, LogRestored, WebhookAdded, WebhookDisabled
+from stationkeeper.projections import outbox
 from stationkeeper.transports.receiver import MemoryVersions, Order
 from stationkeeper.transports.receiver.pulling import read_page
 
@@ -33,7 +34,8 @@ async def test_a_page_holds_what_webhooks_are_sent_and_where_to_go_on() -> None:
     async with open_office() as office:
         await office.ask("POST", "/webhooks", {"url": "https://example.com/hook"})
         await flap(office, "CP-7")
-        await trio.testing.wait_all_tasks_blocked()
+        while any(office.engine.state(outbox).pending()):  # until the outcomes are recorded, too
+            await office.engine.beyond(office.engine.position)
         page = (await office.ask("GET", "/messages?limit=1")).json
         rest = (await office.ask("GET", f"/messages?after={page['next']}")).json
         nothing = (await office.ask("GET", f"/messages?after={rest['position']}")).json
