@@ -30,6 +30,10 @@ KEPT_SECONDS: Final = 5.0
 """As long as many connections to one receiver may begin at once; the shortest lives of names are about as long."""
 PROOF_SECONDS: Final = 60.0
 """How long the answer about one name shows that our name servers can be reached, and another name's are to blame."""
+MOST_ADDRESSES: Final = 16
+"""Of a name that are checked, and tried, in one attempt. A name may have thousands, whose checks would hold up all
+others. Those beyond are not gone to, so it does no harm that they may be private ones; the next attempt looks the name
+up again, and name servers change the order."""
 _MOST: Final = 1024
 """Names that are remembered, and names that wait."""
 
@@ -50,7 +54,7 @@ class Names:
         """The two names that had an answer last, and when: one is another than that of whoever asks."""
 
     async def find(self, host: str, port: int, timeout: float) -> Sequence[Address]:
-        """Return the addresses of a host, in the order in which they should be tried; at least one.
+        """Return addresses of a host, in the order in which they should be tried: one to `MOST_ADDRESSES`.
 
         Args:
             host: a name in ASCII, or an address, as a `Target` has them.
@@ -112,7 +116,7 @@ class Names:
         if isinstance(answer, Exception):
             lookup.error = answer
         else:
-            lookup.found = _in_turns(answer)
+            lookup.found = answer
             _remember(self._known, host, (now, lookup.found), _MOST)
             _remember(self._answered, host, now, 2)
         self.slow.pop(host, None)
@@ -163,7 +167,9 @@ def _ask(host: str) -> Sequence[Address] | Exception:
     except Exception as error:
         return error
     addresses = [(family, where) for family, _, _, _, where in found if family in (socket.AF_INET, socket.AF_INET6)]
-    return addresses or socket.gaierror(socket.EAI_NONAME, "it has no address")
+    if not addresses:
+        return socket.gaierror(socket.EAI_NONAME, "it has no address")
+    return _in_turns(addresses)[:MOST_ADDRESSES]
 
 
 def _in_turns(found: Sequence[Address]) -> Sequence[Address]:

@@ -14,8 +14,6 @@ import trio
 from .names import Address
 from .targets import LocalTrouble, Trouble
 
-MOST_ADDRESSES: Final = 16
-"""Of a name that are tried in one attempt; the next attempt asks again, and name servers change the order."""
 SHORTEST: Final = 2.0
 """Seconds that an address has if the limit lets it: time for a SYN that was lost and is sent again."""
 
@@ -45,7 +43,6 @@ async def reach(addresses: Sequence[Address], timeout: float) -> trio.SocketStre
         Trouble: none accepted.
         LocalTrouble: none could even be tried, for a reason on our side.
     """
-    addresses = addresses[:MOST_ADDRESSES]
     deadline = trio.current_time() + timeout
     troubles: list[Trouble] = []
     for tried, address in enumerate(addresses):
