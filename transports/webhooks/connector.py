@@ -12,6 +12,7 @@ from .addresses import is_own, special
 from .encryption import encrypt
 from .identities import Contexts
 from .names import Address, Names
+from .proof import Proof
 from .proxy import Proxy, open_tunnel
 from .reaching import OURS, reach, reason
 from .targets import LocalTrouble, Target, Trouble, is_address
@@ -39,6 +40,7 @@ class Connector:
         self._tls_timeout = tls_timeout
         self._allow_private_networks = allow_private_networks
         self._proxy = proxy
+        self._tunnels = Proof()
         self._names = Names()
         self._contexts = Contexts(tls)
 
@@ -90,7 +92,7 @@ class Connector:
             raise LocalTrouble(f"{proxy} cannot be reached: {trouble}") from None
         enter("connecting through the proxy")
         receiver = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        await open_tunnel(proxy, raw, receiver, self._timeout)
+        await open_tunnel(proxy, raw, receiver, self._timeout, self._tunnels)
         return raw
 
     def _guard(self, host: str, addresses: Sequence[Address]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
+from .proof import Proof
 from .targets import LocalTrouble, Trouble, is_address
 
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
@@ -28,8 +29,6 @@ SLOW: Final = 2.0
 """Seconds after which a lookup was slow; a name server that is asked a second time answers within 5."""
 KEPT_SECONDS: Final = 5.0
 """As long as many connections to one receiver may begin at once; the shortest lives of names are about as long."""
-PROOF_SECONDS: Final = 60.0
-"""How long the answer about one name shows that our name servers can be reached, and another name's are to blame."""
 MOST_ADDRESSES: Final = 16
 """Of a name that are checked, and tried, in one attempt. A name may have thousands, whose checks would hold up all
 others. Those beyond are not gone to, so it does no harm that they may be private ones; the next attempt looks the name
@@ -50,8 +49,8 @@ class Names:
         """Names whose last lookup was slow."""
         self._known: OrderedDict[str, tuple[float, Sequence[Address]]] = OrderedDict()
         self._queues = {False: _Queue(THREADS), True: _Queue(THREADS_FOR_SLOW)}
-        self._answered: OrderedDict[str, float] = OrderedDict()
-        """The two names that had an answer last, and when: one is another than that of whoever asks."""
+        self._proof = Proof()
+        """Names that had an answer: our name servers can be reached."""
 
     async def find(self, host: str, port: int, timeout: float) -> Sequence[Address]:
         """Return addresses of a host, in the order in which they should be tried: one to `MOST_ADDRESSES`.
@@ -118,7 +117,7 @@ class Names:
         else:
             lookup.found = answer
             _remember(self._known, host, (now, lookup.found), _MOST)
-            _remember(self._answered, host, now, 2)
+            self._proof.served(host)
         self.slow.pop(host, None)
         if now - lookup.begun >= SLOW:
             _remember(self.slow, host, None, _MOST)
@@ -135,8 +134,7 @@ class Names:
 
     def _unanswered(self, host: str, words: str) -> Trouble:
         """Our name servers, or those of the name? Ours, unless they lately had an answer about another."""
-        since = trio.current_time() - PROOF_SECONDS
-        theirs = any(at > since for name, at in self._answered.items() if name != host)
+        theirs = self._proof.another_than(host)
         return (Trouble if theirs else LocalTrouble)(f"the name {host} cannot be resolved: {words}")
 
 

@@ -16,6 +16,7 @@ import h11
 import trio
 from attrs import field, frozen
 
+from .proof import Proof
 from .targets import LocalTrouble, Trouble, host_and_port
 
 HEAD_LIMIT: Final = 16 * 1024
@@ -64,7 +65,7 @@ def read_proxy(url: str) -> Proxy:
     return Proxy(host, port, f"Basic {credentials}")
 
 
-async def open_tunnel(proxy: Proxy, stream: trio.SocketStream, receiver: str, timeout: float) -> None:
+async def open_tunnel(proxy: Proxy, stream: trio.SocketStream, receiver: str, timeout: float, proof: Proof) -> None:
     """Have a proxy connect to a receiver: what is said on *stream* from then on goes there. On failure it is closed.
 
     Args:
@@ -72,9 +73,10 @@ async def open_tunnel(proxy: Proxy, stream: trio.SocketStream, receiver: str, ti
         stream: a new connection to it.
         receiver: host and port, the host in brackets if it is an IPv6 address.
         timeout: seconds for all of it.
+        proof: the receivers that the proxy led to lately.
 
     Raises:
-        Trouble: the proxy cannot reach the receiver, or must not.
+        Trouble: the proxy cannot reach the receiver, or must not; or is silent, though it lately led to another one.
         LocalTrouble: it does not let us, or does not answer as a proxy.
     """
     opened = False
@@ -90,7 +92,9 @@ async def open_tunnel(proxy: Proxy, stream: trio.SocketStream, receiver: str, ti
         if not opened:
             stream.socket.close()
     if not opened:
-        raise Trouble(f"{proxy} did not reach {receiver} within {timeout:g} s")
+        kind = Trouble if proof.another_than(receiver) else LocalTrouble
+        raise kind(f"{proxy} did not reach {receiver} within {timeout:g} s")
+    proof.served(receiver)
 
 
 async def _ask(proxy: Proxy, stream: trio.SocketStream, receiver: str) -> None:

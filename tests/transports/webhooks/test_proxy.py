@@ -7,6 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+import trio
 import trustme
 from name_servers import Zone, gone
 from proxies import TINYPROXY, Tunnels, tinyproxy, tunnels
@@ -15,6 +16,7 @@ from trio.testing import MockClock
 
 from stationkeeper.engine.sending import Answer
 from stationkeeper.transports import WebhookSender
+from stationkeeper.transports.webhooks.proof import PROOF_SECONDS
 from stationkeeper.transports.webhooks.proxy import HEAD_LIMIT, INTERIM_LIMIT, read_proxy
 
 AUTHORITY = trustme.CA()
@@ -163,13 +165,24 @@ async def test_what_does_not_speak_as_a_proxy_is_our_fault(said: bytes) -> None:
     assert answer.error.startswith(f"the proxy 127.0.0.1 port {proxy.port} ")
 
 
-async def test_a_proxy_that_reaches_nobody_in_time_says_nothing_of_us(patient_clock: MockClock) -> None:
-    async with tunnels() as proxy:
-        proxy.answer = None
-        answer = await answer_by(proxy)
+async def test_a_silent_proxy_is_our_fault_unless_it_lately_led_to_another(patient_clock: MockClock) -> None:
+    once = OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    async with receiving(answering(once)) as receiver, tunnels() as proxy, aclosing(through(proxy.port)) as sending:
+        opens = proxy.answer
 
-    assert answer.error == f"the proxy 127.0.0.1 port {proxy.port} did not reach r.example:80 within 5 s"
-    assert not answer.local
+        async def meet(name: str, said: bytes | None = None) -> Answer:
+            proxy.answer = said
+            return await sending.send(attempt_at(f"http://{name}:{receiver.port}/"))
+
+        first = await meet("r.example")
+        assert (await meet("s.example", opens)).status == 200
+        another, itself = await meet("r.example"), await meet("s.example")
+        await trio.sleep(PROOF_SECONDS)
+        late = await meet("r.example")
+
+    where = f"127.0.0.1 port {proxy.port}"
+    assert first.error == f"the proxy {where} did not reach r.example:{receiver.port} within 5 s"
+    assert [one.local for one in (first, another, itself, late)] == [True, False, True, True]
 
 
 # --- what names it ---------------------------------------------------------------------------------------------------
