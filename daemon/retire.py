@@ -19,7 +19,7 @@ LOOK: Final = 60.0
 
 
 async def retire_secrets(engine: Engine, registrar: Registrar) -> None:
-    """Drop each secret and key whose time has come, for as long as this runs."""
+    """Drop each secret and key whose time has come, for as long as this runs; and forget what could not be then."""
     while True:
         now = engine.now()
         ripe = [id for id, webhook in engine.state(webhooks).items() if 0 < (webhook.record.retired_at or 0) <= now]
@@ -28,4 +28,5 @@ async def retire_secrets(engine: Engine, registrar: Registrar) -> None:
                 await registrar.retire(id)
             except (Conflict, LogUnavailable):
                 break  # the next look finds out
+        await registrar.forget_left()
         await trio.sleep(LOOK)

@@ -94,6 +94,10 @@ class Credentials:
             self._remembered.pop(id, None)
         await self._vault.forget(forgotten)
 
+    async def forget_left(self) -> None:
+        """Forget, for good, what could not be forgotten before."""
+        await self._vault.forget_left()
+
     def known(self, id: str, presented: bytes) -> bool | None:
         """Return whether what a station presented is the password kept under an id; None: it has to be stretched."""
         kept, pepper = self._read(id), self._read(_PEPPER_ID)

@@ -46,3 +46,8 @@ class Registrar(Enrolment, Messages):
         orphans = [id for id in ids if id.startswith((CREDENTIAL_PREFIX, *PREFIXES)) and id not in named]
         await self._vault.forget(orphans)
         return len(orphans)
+
+    async def forget_left(self) -> None:
+        """Forget what nothing names any more, and could not be forgotten when that was recorded."""
+        await self.credentials.forget_left()
+        await self._vault.forget_left()

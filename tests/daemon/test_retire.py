@@ -9,11 +9,14 @@ from attrs import evolve
 from trio.testing import MockClock
 
 from stationkeeper.daemon.registry.registrar import Registrar
+from stationkeeper.daemon.registry.requests import NewStation
 from stationkeeper.daemon.registry.webhook_requests import NewWebhook
 from stationkeeper.daemon.retire import LOOK, retire_secrets
 from stationkeeper.engine import open_engine
+from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.fold import Projection
 from stationkeeper.engine.log.memory import MemoryLog
+from stationkeeper.engine.log.secrets import MemorySecrets
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import outbox, presence, registry, webhooks
 
@@ -65,3 +68,45 @@ async def test_a_second_rotation_leaves_the_newest_two(autojump_clock: MockClock
         assert first.retired_at is not None
         assert second.retired_at == first.retired_at + OVERLAP / 2 * 1_000_000
         assert engine.secrets.ids() == {*second.secrets, *second.keys}
+
+
+class FullDisk(MemorySecrets):
+    """A vault that can forget nothing while its disk is full."""
+
+    full = False
+
+    def forget(self, id: str) -> None:
+        if self.full:
+            raise LogUnavailable("the disk is full")
+        super().forget(id)
+
+
+async def test_what_cannot_be_forgotten_fails_no_change_and_is_forgotten_later(autojump_clock: MockClock) -> None:
+    vault = FullDisk()
+    async with open_engine(
+        MemoryLog(), projections=PROJECTIONS, clock=VirtualClock(), secrets=vault, inline=True, mute=True
+    ) as engine:
+        registrar = Registrar(engine)
+        id = (await registrar.subscribe(HOOK, actor="a")).id
+        gone = (await registrar.subscribe(HOOK, actor="a")).id
+        await registrar.register(NewStation(id="CP-7", generate=True), actor="a")
+        vault.full = True
+
+        made = await registrar.rotate_secret(id, actor="a", overlap=0)
+        await registrar.remove_webhook(gone, actor="a")
+        await registrar.remove("CP-7", actor="a")
+
+        assert made.secret is not None
+        assert registrar.has_secret(id, made.secret), "which was shown"
+        wanted = {*registrar.webhook_secrets_named(), "pepper"}
+        assert len(vault.ids() - wanted) == 2 + 2 + 1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(retire_secrets, engine, registrar)
+            await trio.sleep(1.5 * LOOK)
+            assert len(vault.ids() - wanted) == 5
+            vault.full = False
+            await trio.sleep(LOOK)
+            nursery.cancel_scope.cancel()
+
+        assert vault.ids() <= wanted
+        assert vault.ids() >= registrar.webhook_secrets_named()
