@@ -74,7 +74,7 @@ def _act_on(engine: Engine, connection: LiveConnection, due: Due, lag: float) ->
 
 
 async def each_second(engine: Engine) -> None:
-    """Count the grace, leave word that we live, follow the wall clock, sum up refusals."""
+    """Count the grace, leave word that we live, follow the wall clock, sum up refusals, have the sender tidy up."""
     committer = engine.committer
     commits, quiet = committer.commits, 0
     while True:
@@ -83,6 +83,8 @@ async def each_second(engine: Engine) -> None:
             lapsed = GatewayLapsed(run=lapse.run, grace=engine.grace.grace, listened=lapse.listened)
             _note(engine, lapsed, lapsed_id(lapse.run))
         engine.doorway.minute()
+        if engine.deliveries is not None:
+            engine.deliveries.tidy()
         if (step := engine.times.take_step()) is not None:
             _note(engine, GatewayClockSet(offset=step))
         quiet = quiet + 1 if committer.commits == commits else 0

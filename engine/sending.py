@@ -172,3 +172,12 @@ class Sender(Protocol):
     async def aclose(self) -> None:
         """Close what is kept open between attempts."""
         ...
+
+
+@runtime_checkable
+class Tidying(Protocol):
+    """A sender that keeps something between attempts, which ages also while none is made."""
+
+    def tidy(self) -> None:
+        """Let go of what was kept for long enough. Called each second; it neither blocks nor raises."""
+        ...

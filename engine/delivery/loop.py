@@ -31,7 +31,7 @@ from ..errors import Conflict, LogError, LogUnavailable
 from ..events import Event, Micros, WebhookDisabled
 from ..log import Attempted
 from ..names import Entropy, new_id
-from ..sending import Answer, Attempt, Owed, Owing, Sender
+from ..sending import Answer, Attempt, Owed, Owing, Sender, Tidying
 from ..settings import EngineSettings
 from .attempts import Lacking, Supplies
 from .before import Before
@@ -175,6 +175,11 @@ class Deliveries:
                     await self._wait()
         finally:
             self._ended.set()
+
+    def tidy(self) -> None:
+        """Let the sender let go of what it keeps for too long; called each second, since `run` may sleep longer."""
+        if isinstance(self._sender, Tidying):
+            self._sender.tidy()
 
     async def stop(self, deadline: float) -> None:
         """Begin nothing more, let what is in flight end and be recorded until *deadline* (trio's clock), and return.

@@ -95,6 +95,10 @@ class WebhookSender:
             exchange.trouble = patience.overdue()
         return exchange.answer(attempt.at)
 
+    def tidy(self) -> None:
+        """Close the connections that were idle for too long."""
+        self._wires.tidy()
+
     async def aclose(self) -> None:
         """Close the idle connections. Attempts in flight go on, and theirs are closed when they end."""
         self._wires.close()

@@ -65,7 +65,7 @@ class Wires:
 
     def take(self, route: Route) -> Wire | None:
         """Return the idle connection that was used last; none if there is none that still stands."""
-        self._close_expired()
+        self.tidy()
         while wires := self._by_route.get(route):
             wire = wires[-1]
             self._forget(wire)
@@ -87,7 +87,13 @@ class Wires:
             self._drop(wires[0])
         if len(self._idle) > IDLE_IN_ALL:
             self._drop(next(iter(self._idle)))
-        self._close_expired()
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Close those that were idle for too long: their receivers may have closed them, which nobody reads."""
+        before = trio.current_time() - IDLE_SECONDS
+        while self._idle and (oldest := next(iter(self._idle))).idle_since <= before:
+            self._drop(oldest)
 
     def close(self) -> None:
         """Close all of them, and keep no more."""
@@ -97,11 +103,6 @@ class Wires:
 
     def __len__(self) -> int:
         return len(self._idle)
-
-    def _close_expired(self) -> None:
-        before = trio.current_time() - IDLE_SECONDS
-        while self._idle and (oldest := next(iter(self._idle))).idle_since <= before:
-            self._drop(oldest)
 
     def _drop(self, wire: Wire) -> None:
         self._forget(wire)
