@@ -28,6 +28,9 @@ IDENTITY_PREFIX: Final = "cert_"
 AUTHORITIES_PREFIX: Final = "auth_"
 PREFIXES: Final = (SIGNING_PREFIX, SEED_PREFIX, HEADER_PREFIX, IDENTITY_PREFIX, AUTHORITIES_PREFIX)
 
+OLDER: Final = 3
+"""Secrets, and keys, that sign beside the newest while rotations overlap, at most: each costs a signature a message."""
+
 _PLAIN: Final = ("url", "events", "stations", "sites", "name", "mode", "format", "rate", "concurrency")
 """Fields that stand in the record as they were said."""
 
@@ -68,19 +71,23 @@ class Wardrobe:
         """Return a record with a new secret, a new key, or both, as it signs; those before sign on for *overlap*
         seconds. *secret* is drawn if none is given.
 
+        What an earlier rotation left to sign on does so, too: a receiver may know no other, where that rotation's
+        answer was lost. A record has one time for all of them, the latest; and `OLDER` of each are kept, at most.
+
         Raises:
             SecretsMissing: the log is a copy without its secrets.
         """
-        kept = before.secrets[:1] if overlap else ()
-        keys = before.keys[:1] if overlap else ()
+        now = self._book.now()
+        until, earlier = now + round(overlap * 1_000_000), before.retired_at or 0
+        left = 0 if not overlap else OLDER if earlier > now else 1
+        kept, keys = before.secrets[:left], before.keys[:left]
         if before.secrets or not before.keys:
             secret = secret or draw_secret()
             kept = (await self._keep(secret, SIGNING_PREFIX), *kept)
         if before.keys:
             keys = (await self._keep(draw_secret(), SEED_PREFIX), *keys)
-        several = len(kept) > 1 or len(keys) > 1
-        until = self._book.now() + round(overlap * 1_000_000) if several else None
-        return Dressed(evolve(before, secrets=kept, keys=keys, retired_at=until), secret)
+        retired_at = max(until, earlier) if len(kept) > 1 or len(keys) > 1 else None
+        return Dressed(evolve(before, secrets=kept, keys=keys, retired_at=retired_at), secret)
 
     async def forget(self, before: WebhookRecord, now: WebhookRecord | None = None) -> None:
         """Forget, for good, what one record named and the one after it does not."""

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.requests import NewStation
+from stationkeeper.daemon.registry.wardrobe import OLDER
 from stationkeeper.daemon.registry.webhook_requests import NewWebhook
 from stationkeeper.daemon.retire import LOOK, retire_secrets
 from stationkeeper.engine import open_engine
@@ -52,7 +53,8 @@ async def test_the_older_ones_sign_until_their_time_and_are_then_forgotten(autoj
         assert engine.position == once, "once"
 
 
-async def test_a_second_rotation_leaves_the_newest_two(autojump_clock: MockClock) -> None:
+async def test_a_rotation_repeated_cuts_off_nobody_who_knows_the_first_secret_alone(autojump_clock: MockClock) -> None:
+    """The first answer may be lost: then the second secret is known to nobody, and the receiver has the first."""
     async with open_engine(
         MemoryLog(), projections=PROJECTIONS, clock=VirtualClock(), inline=True, mute=True
     ) as engine:
@@ -64,10 +66,38 @@ async def test_a_second_rotation_leaves_the_newest_two(autojump_clock: MockClock
         await registrar.rotate_secret(id, actor="a", overlap=OVERLAP)
         second = registrar.webhook_record(id)
 
-        assert (second.secrets[1:], second.keys[1:]) == (first.secrets[:1], first.keys[:1])
+        assert (second.secrets[1:], second.keys[1:]) == (first.secrets, first.keys)
         assert first.retired_at is not None
         assert second.retired_at == first.retired_at + OVERLAP / 2 * 1_000_000
         assert engine.secrets.ids() == {*second.secrets, *second.keys}
+
+        await registrar.rotate_secret(id, actor="a", overlap=1)
+        third = registrar.webhook_record(id)
+        assert third.secrets[1:] == second.secrets, "three older ones"
+        assert third.retired_at == second.retired_at, "the latest time of all"
+
+        await registrar.rotate_secret(id, actor="a", overlap=OVERLAP)
+        fourth = registrar.webhook_record(id)
+        assert (fourth.secrets[1:], fourth.keys[1:]) == (third.secrets[:OLDER], third.keys[:OLDER]), "and no more"
+        assert engine.secrets.ids() == {*fourth.secrets, *fourth.keys}
+
+
+async def test_what_is_past_its_time_is_not_kept_by_another_rotation(autojump_clock: MockClock) -> None:
+    async with open_engine(
+        MemoryLog(), projections=PROJECTIONS, clock=VirtualClock(), inline=True, mute=True
+    ) as engine:
+        registrar = Registrar(engine)
+        id = (await registrar.subscribe(HOOK, actor="a")).id
+        await registrar.rotate_secret(id, actor="a", overlap=OVERLAP)
+        first = registrar.webhook_record(id)
+        await trio.sleep(OVERLAP)
+        await registrar.rotate_secret(id, actor="a", overlap=OVERLAP)
+        second = registrar.webhook_record(id)
+        assert (second.secrets[1:], second.keys[1:]) == (first.secrets[:1], first.keys[:1])
+
+        await registrar.rotate_secret(id, actor="a", overlap=0)
+        third = registrar.webhook_record(id)
+        assert (len(third.secrets), len(third.keys), third.retired_at) == (1, 1, None), "a leak ends them all"
 
 
 class FullDisk(MemorySecrets):

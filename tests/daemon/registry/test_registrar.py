@@ -12,6 +12,7 @@ from stationkeeper.daemon.registry.errors import AlreadyThere, Invalid, NotFound
 from stationkeeper.daemon.registry.profiles import Rules
 from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.requests import NewStation, StationChanges
+from stationkeeper.daemon.registry.signing import read_secret
 from stationkeeper.daemon.registry.webhook_requests import NewWebhook, UrlPolicy, WebhookChanges
 from stationkeeper.engine import Engine
 from stationkeeper.engine.codec import decode
@@ -437,19 +438,22 @@ async def test_a_policy_lets_http_and_private_networks_in(engine: Engine) -> Non
     assert await registrar.subscribe(NewWebhook(url="http://127.0.0.1:9999/hook"), actor="")
 
 
-async def test_during_a_rotation_two_secrets_sign(engine: Engine, registrar: Registrar) -> None:
+async def test_during_rotations_older_secrets_sign_on(engine: Engine, registrar: Registrar) -> None:
     made = await registrar.subscribe(NewWebhook(url=HOOK), actor="")
     second = await registrar.rotate_secret(made.id, actor="")
     third = await registrar.rotate_secret(made.id, actor="")
     record = registrar.webhook_record(made.id)
 
-    assert len(record.secrets) == 2
+    assert len(record.secrets) == 3
     assert second.secret is not None
     assert third.secret is not None
     assert registrar.has_secret(made.id, third.secret)
     assert not registrar.has_secret(made.id, second.secret)
-    assert engine.secrets.get(record.secrets[1]) is not None
-    assert len([id for id in engine.secrets.ids() if id.startswith("sign_")]) == 2
+    assert made.secret is not None
+    assert [engine.secrets.get(id) for id in record.secrets] == [
+        read_secret(each) for each in (third.secret, second.secret, made.secret)
+    ]
+    assert len([id for id in engine.secrets.ids() if id.startswith("sign_")]) == 3
 
 
 async def test_a_leaked_secret_signs_no_more(engine: Engine, registrar: Registrar) -> None:
