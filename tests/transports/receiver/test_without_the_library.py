@@ -64,6 +64,14 @@ def test_what_is_forged_old_or_changed_is_not(shown: Any) -> None:
     assert not shown(came({**sent(), "webhook-timestamp": str(NOW + 1)}), BODY)
 
 
+def test_what_was_signed_cannot_be_parted_otherwise(shown: Any) -> None:
+    body = BODY[:5] + b"." + BODY[5:]
+    id, time, signature = (value for _, value in signed_headers((SECRET,), "msg_1", NOW, body))
+    parted = {"webhook-id": id, "webhook-timestamp": f"{time}.{body[:5].decode()}", "webhook-signature": signature}
+
+    assert not shown(came({**parted}), body[6:])
+
+
 @pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_each_header_is_needed(missing: str, shown: Any) -> None:
     assert not shown(came({name: value for name, value in sent().items() if name != missing}), BODY)
