@@ -195,7 +195,12 @@ async def test_of_many_addresses_those_are_checked_that_may_be_tried(
     zone.names["r.example"] = [*hosts, "10.0.0.1"]
     net.hosts = dict.fromkeys(hosts, errno.ECONNREFUSED)
     checked: list[str] = []
-    monkeypatch.setattr(connector, "special", lambda address: checked.append(address) or "")
+
+    def check(address: str) -> str:
+        checked.append(address)
+        return ""
+
+    monkeypatch.setattr(connector, "special", check)
     monkeypatch.setattr(connector, "is_own", lambda address: False)
     async with aclosing(WebhookSender()) as sending:
         answer = await sending.send(attempt_at("https://r.example/"))
