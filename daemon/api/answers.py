@@ -17,7 +17,16 @@ from starlette.responses import Response
 
 from ...engine.errors import Conflict, LogError
 from ..http.problems import problem
-from ..registry.errors import AlreadySettled, AlreadyThere, Invalid, NotFound, Refused, SecretsMissing, StillPending
+from ..registry.errors import (
+    AlreadySettled,
+    AlreadyThere,
+    InConfiguration,
+    Invalid,
+    NotFound,
+    Refused,
+    SecretsMissing,
+    StillPending,
+)
 
 LOG_RETRY: Final = 10
 """Seconds until a client should try again while the log cannot be written."""
@@ -93,6 +102,7 @@ _STATUS: Final[dict[type[Refused], int]] = {
     AlreadyThere: 409,
     StillPending: 409,
     AlreadySettled: 409,
+    InConfiguration: 409,
     SecretsMissing: 409,
     Invalid: 422,
 }

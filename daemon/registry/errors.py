@@ -6,6 +6,7 @@ StationkeeperError
     ├── AlreadyThere         there is one by that id already (HTTP 409)
     ├── StillPending         the message has not been settled yet (HTTP 409)
     ├── AlreadySettled       the message is pending no more (HTTP 409)
+    ├── InConfiguration      the configuration says what it is (HTTP 409)
     ├── SecretsMissing       the log is a copy without its secrets, so none can be kept (HTTP 409)
     └── Invalid              a field cannot be as it was given (HTTP 422; command line: exit code 2)
 """
@@ -33,6 +34,10 @@ class StillPending(Refused):
 
 class AlreadySettled(Refused):
     """A message that is pending no more cannot be skipped."""
+
+
+class InConfiguration(Refused):
+    """What the configuration says would be back at the next start. Change it there."""
 
 
 class SecretsMissing(Refused):

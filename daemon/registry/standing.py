@@ -21,9 +21,10 @@ from .errors import Invalid
 from .registrar import Registrar
 from .requests import KEEP
 from .signing import draw_secret, read_secret, write_secret
+from .subscriptions import STANDING_PREFIX
 from .webhook_requests import NewWebhook, UrlPolicy
 
-ID_PREFIX: Final = "conf_"
+ID_PREFIX: Final = STANDING_PREFIX
 ACTOR: Final = "config"
 
 
@@ -123,8 +124,8 @@ async def _change(registrar: Registrar, id: str, webhook: NewWebhook) -> None:
         headers={**gone, **webhook.headers},
     )
     await registrar.update_webhook(id, changes, actor=ACTOR)
-    if webhook.secret is not None and not registrar.has_secret(id, webhook.secret):
-        await registrar.rotate_secret(id, actor=ACTOR, secret=webhook.secret)
+    if webhook.secret is not None:
+        await registrar.take_secret(id, webhook.secret, actor=ACTOR)
 
 
 def _secret(name: str, file: Path) -> str:

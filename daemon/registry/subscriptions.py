@@ -25,11 +25,13 @@ from ...engine.events import (
 from ...engine.names import new_id
 from ...projections import webhooks
 from .books import Book
-from .errors import Invalid, NotFound
+from .errors import InConfiguration, Invalid, NotFound
 from .signing import public_key, read_secret, write_secret
 from .wardrobe import Dressed, Wardrobe, named
 from .webhook_requests import NewWebhook, UrlPolicy, WebhookChanges
 
+STANDING_PREFIX: Final = "conf_"
+"""Of the ids of webhooks that stand in the configuration."""
 OVERLAP: Final = 24 * 3600.0
 """Seconds for which a secret that was replaced signs on: a day, in which somebody is at work."""
 LONGEST_OVERLAP: Final = 30 * 24 * 3600.0
@@ -97,6 +99,7 @@ class Subscriptions:
         Raises:
             NotFound: there is no such webhook.
             Invalid: *secret* is no secret of Standard Webhooks, or the webhook does not sign with one.
+            InConfiguration: its secret stands in a file of the configuration, and *secret* is not that one.
             SecretsMissing: the log is a copy without its secrets.
             LogUnavailable: the log cannot be written now.
         """
@@ -107,8 +110,27 @@ class Subscriptions:
             before = self.webhook_record(id)
             if given is not None and before.keys and not before.secrets:
                 raise Invalid("secret", "the webhook signs with v1a alone, whose keys are drawn; leave it out")
+            self._check_own(id, before, given)
             made = await self._wardrobe.rotate(before, given, overlap=overlap)
             return await self._update(id, before, made, actor)
+
+    async def take_secret(self, id: str, secret: str, *, actor: str) -> None:
+        """Let a webhook sign with a secret that it was given elsewhere, if it does not yet; durable on return.
+
+        The one before signs beside it for a day. Its key, if it has one, was not given anew, and stays.
+
+        Raises:
+            NotFound: there is no such webhook.
+            Invalid: *secret* is no secret of Standard Webhooks.
+            SecretsMissing: the log is a copy without its secrets.
+            LogUnavailable: the log cannot be written now.
+        """
+        given = read_secret(secret)
+        async with self._turn:
+            before = self.webhook_record(id)
+            if not self._newest(before, given):
+                made = await self._wardrobe.rotate(before, given, overlap=OVERLAP, with_key=False)
+                await self._update(id, before, made, actor)
 
     async def retire(self, id: str) -> None:
         """Drop the secrets and keys of a webhook whose time has come, and forget them.
@@ -162,8 +184,7 @@ class Subscriptions:
 
     def has_secret(self, id: str, secret: str) -> bool:
         """Return whether this is the newest secret of a webhook."""
-        newest = self.webhook_record(id).secrets[:1]
-        return bool(newest) and self._wardrobe.holds(newest[0], read_secret(secret))
+        return self._newest(self.webhook_record(id), read_secret(secret))
 
     def webhook_secrets_named(self) -> set[str]:
         """Return the ids of all that webhooks have in the vault."""
@@ -178,6 +199,17 @@ class Subscriptions:
         newest = self.webhook_record(id).keys[:1]
         seed = self._book.secrets.get(newest[0]) if newest else None
         return None if seed is None else public_key(seed)
+
+    def _newest(self, record: WebhookRecord, secret: bytes) -> bool:
+        return bool(record.secrets) and self._wardrobe.holds(record.secrets[0], secret)
+
+    def _check_own(self, id: str, record: WebhookRecord, given: bytes | None) -> None:
+        """Raise `InConfiguration` if the next start would take a rotation back, and sign as before."""
+        if id.startswith(STANDING_PREFIX) and record.secrets and not (given and self._newest(record, given)):
+            raise InConfiguration(
+                f"webhook {id!r} stands in the configuration, and its secret in the secret_file of [[webhook]] "
+                f"{record.name!r}; change it there: put another one into that file, or remove it, and restart"
+            )
 
     async def _update(self, id: str, before: WebhookRecord, made: Dressed, actor: str) -> Subscribed:
         position = self._book.position

@@ -67,9 +67,11 @@ class Wardrobe:
         )
         return Dressed(record, signed.secret)
 
-    async def rotate(self, before: WebhookRecord, secret: bytes | None, *, overlap: float) -> Dressed:
+    async def rotate(
+        self, before: WebhookRecord, secret: bytes | None, *, overlap: float, with_key: bool = True
+    ) -> Dressed:
         """Return a record with a new secret, a new key, or both, as it signs; those before sign on for *overlap*
-        seconds. *secret* is drawn if none is given.
+        seconds. *secret* is drawn if none is given. Without *with_key* its key stays what it is.
 
         What an earlier rotation left to sign on does so, too: a receiver may know no other, where that rotation's
         answer was lost. A record has one time for all of them, the latest; and `OLDER` of each are kept, at most.
@@ -80,11 +82,11 @@ class Wardrobe:
         now = self._book.now()
         until, earlier = now + round(overlap * 1_000_000), before.retired_at or 0
         left = 0 if not overlap else OLDER if earlier > now else 1
-        kept, keys = before.secrets[:left], before.keys[:left]
+        kept, keys = before.secrets[:left], before.keys[: left if with_key else max(left, 1)]
         if before.secrets or not before.keys:
             secret = secret or draw_secret()
             kept = (await self._keep(secret, SIGNING_PREFIX), *kept)
-        if before.keys:
+        if before.keys and with_key:
             keys = (await self._keep(draw_secret(), SEED_PREFIX), *keys)
         retired_at = max(until, earlier) if len(kept) > 1 or len(keys) > 1 else None
         return Dressed(evolve(before, secrets=kept, keys=keys, retired_at=retired_at), secret)

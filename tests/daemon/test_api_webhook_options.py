@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from office import Office, open_office
 
 from stationkeeper.daemon.api import webhook_shapes
+from stationkeeper.daemon.registry.subscriptions import STANDING_PREFIX
+from stationkeeper.daemon.registry.webhook_requests import NewWebhook
 from stationkeeper.engine.events import WebhookFailed, WebhookResumed, WebhookSuspended
 from stationkeeper.projections import webhooks
 
@@ -246,6 +248,16 @@ async def test_the_overlap_is_a_day_unless_it_is_said(given: dict[str, Any] | No
     if record.retired_at is not None:
         assert 86_390_000_000 < record.retired_at - now <= 86_400_000_000
     assert answer.json["secret"].startswith("whsec_")
+
+
+async def test_a_secret_that_stands_in_the_configuration_is_not_rotated_over_the_api() -> None:
+    async with open_office() as office:
+        hook = NewWebhook(url="https://example.com/hook", name="billing")
+        id = (await office.registrar.subscribe(hook, actor="config", id_prefix=STANDING_PREFIX)).id
+        refused = await office.ask("POST", f"/webhooks/{id}/rotate-secret")
+
+    assert refused.status == 409
+    assert "in the secret_file of [[webhook]] 'billing'; change it there" in refused.json["detail"]
 
 
 async def test_the_public_key_verifies_what_the_seed_in_the_vault_signs() -> None:

@@ -10,7 +10,9 @@ import trustme
 from attrs import evolve
 
 from stationkeeper.daemon.configuration.webhooks import WebhookSection
+from stationkeeper.daemon.registry.errors import InConfiguration
 from stationkeeper.daemon.registry.registrar import Registrar
+from stationkeeper.daemon.registry.signing import write_secret
 from stationkeeper.daemon.registry.standing import ID_PREFIX, bring_into_line, read_standing
 from stationkeeper.daemon.registry.webhook_requests import NewWebhook, UrlPolicy
 from stationkeeper.engine import Engine
@@ -136,6 +138,57 @@ async def test_a_new_secret_is_taken_up(engine: Engine, registrar: Registrar, tm
     assert await settle(engine, registrar, mine) == ["webhook.updated"]
     (id,) = engine.state(webhooks)
     assert registrar.has_secret(id, mine.secret_file.read_text().strip())
+
+
+async def test_a_new_secret_leaves_the_key_what_it_is(engine: Engine, registrar: Registrar, tmp_path: Path) -> None:
+    mine = section(tmp_path, signatures=("v1", "v1a"))
+    await settle(engine, registrar, mine)
+    (id,) = engine.state(webhooks)
+    before = registrar.webhook_record(id)
+    assert mine.secret_file is not None
+    mine.secret_file.unlink()
+
+    await settle(engine, registrar, mine)
+
+    now = registrar.webhook_record(id)
+    assert (now.secrets[1:], now.keys) == (before.secrets, before.keys)
+    assert now.retired_at is not None
+
+
+async def test_a_secret_that_stands_in_a_file_is_changed_there_alone(
+    engine: Engine, registrar: Registrar, tmp_path: Path
+) -> None:
+    """The next start would bring it back."""
+    mine = section(tmp_path, signatures=("v1", "v1a"))
+    await settle(engine, registrar, mine)
+    (id,) = engine.state(webhooks)
+    before = registrar.webhook_record(id)
+
+    for secret in (None, write_secret(b"x" * 32)):
+        with pytest.raises(InConfiguration, match=r"secret_file of \[\[webhook\]\] 'mine'; change it there"):
+            await registrar.rotate_secret(id, actor="admin-1", secret=secret)
+    assert registrar.webhook_record(id) == before
+    assert await settle(engine, registrar, mine) == []
+
+
+async def test_what_the_next_start_leaves_as_it_is_may_be_rotated(
+    engine: Engine, registrar: Registrar, tmp_path: Path
+) -> None:
+    """To the file's own secret, which ends the older ones where one leaked; and a key, which stands in no file."""
+    mine, keyed = section(tmp_path), section(tmp_path, "keyed", signatures=("v1a",), secret_file=None)
+    await settle(engine, registrar, mine, keyed)
+    ids = {hook.record.name: id for id, hook in engine.state(webhooks).items()}
+    assert mine.secret_file is not None
+    mine.secret_file.unlink()
+    await settle(engine, registrar, mine, keyed)
+    assert len(registrar.webhook_record(ids["mine"]).secrets) == 2
+
+    await registrar.rotate_secret(ids["mine"], actor="a", secret=mine.secret_file.read_text().strip(), overlap=0)
+    await registrar.rotate_secret(ids["keyed"], actor="a")
+
+    assert len(registrar.webhook_record(ids["mine"]).secrets) == 1
+    assert len(registrar.webhook_record(ids["keyed"]).keys) == 2
+    assert await settle(engine, registrar, mine, keyed) == []
 
 
 async def test_what_is_gone_from_the_file_is_removed_and_what_the_api_made_stays(
