@@ -85,6 +85,10 @@ class Owing(Protocol):
         """Return what one lane owes, in the order in which it must be sent."""
         ...
 
+    def subjects(self, webhook: str) -> Iterable[str]:
+        """Return the subjects of the lanes of a webhook, the one first that has been owing for longest."""
+        ...
+
     def heads(self, webhook: str) -> Iterable[Owed]:
         """Return what stands at the head of each lane of a webhook, the lane first that has been owing for longest."""
         ...
@@ -138,8 +142,7 @@ class Attempt:
     """The newest signed checkpoint of the log, so that receivers become its witnesses; empty: none."""
 
 
-@frozen(kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of an attempt."""
 
     status: int | None

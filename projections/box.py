@@ -87,6 +87,8 @@ class Box:
         """By id, what was parked or skipped, with its subject: the one put away longest ago first."""
         self._delivered: dict[bytes, tuple[str, bytes]] = {}
         """By id, what was delivered, with its subject: the one delivered longest ago first."""
+        self._destination: Destination | None = None
+        """What `destination` returned last, as long as it is so."""
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -159,6 +161,12 @@ class Box:
 
     def destination(self) -> Destination:
         """Return where its messages go now."""
+        # Each attempt asks, and what moves it is folded many events at a time.
+        if self._destination is None:
+            self._destination = self._directed()
+        return self._destination
+
+    def _directed(self) -> Destination:
         record = self.webhook.record
         return Destination(
             webhook=self.webhook.id,
@@ -211,7 +219,7 @@ class Box:
             self.afresh_at, self.failing_since = at, None
         if enabled:
             self.accepted_at = max(self.accepted_at, at)
-        self.webhook = webhook
+        self.webhook, self._destination = webhook, None
 
     def owe(self, message: Owed, told: Told) -> list[Owed]:
         """Let a message be pending; one that is known already stays as it is."""
@@ -231,6 +239,7 @@ class Box:
         record = self._taken(id, subject, round) or (self._skipped(id, round) if state == "delivered" else None)
         if record is None:
             return []
+        self._destination = None
         if state == "delivered":
             self.accepted_at, self.failing_since = max(self.accepted_at, at), None
         elif self.failing_since is None:

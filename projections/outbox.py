@@ -98,6 +98,10 @@ class Outbox:
         for box in self._open(webhook):
             yield from box.lane(subject)
 
+    def subjects(self, webhook: str) -> Iterable[str]:
+        """Return the subjects of the lanes of a webhook, the one first that has been owing for longest."""
+        return next((box.lanes for box in self._open(webhook)), ())
+
     def heads(self, webhook: str) -> Iterator[Owed]:
         """Return what stands at the head of each lane of a webhook, the lane first that has been owing for longest."""
         for box in self._open(webhook):

@@ -46,6 +46,9 @@ class Book:
     def pending(self) -> Iterable[Owed]:
         return [message for lanes in self.owed.values() for lane in lanes.values() for message in lane]
 
+    def subjects(self, webhook: str) -> Iterable[str]:
+        return self.owed.get(webhook, {})
+
     def heads(self, webhook: str) -> Iterator[Owed]:
         yield from (lane[0] for lane in self.owed.get(webhook, {}).values())
 

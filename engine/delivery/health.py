@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final, Literal
 
+import msgspec
 from attrs import frozen
 
 from ..events import Micros
@@ -20,8 +21,7 @@ ANSWERS_KEPT: Final = 20
 """Newest answers of a webhook that are kept; at most 4 KiB of text each."""
 
 
-@frozen(kw_only=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt and what came of it, for people to look at."""
 
     message: str

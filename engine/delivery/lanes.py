@@ -350,7 +350,7 @@ class Lanes:
         while queue.behind:
             if queue.sweep is None:
                 queue.more = False
-                queue.sweep = iter([head.subject for head in owing.heads(webhook)])
+                queue.sweep = iter(list(owing.subjects(webhook)))
             outside = (subject for subject in queue.sweep if subject not in queue.lanes)
             heads = (next(iter(owing.lane(webhook, subject)), None) for subject in outside)
             if not self._take_up(queue, heads, now):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from attrs import frozen
+import msgspec
 
 Outcome: TypeAlias = Literal["delivered", "parked", "failed", "dropped", "put back"]
 
 
-@frozen(kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer means for its message and its webhook."""
 
     outcome: Outcome

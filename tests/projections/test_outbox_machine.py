@@ -274,6 +274,14 @@ class Lanes(RuleBasedStateMachine):
                 assert found == {model.owed.id for model in models}
                 assert state.count(webhook, kept) == len(models)
 
+    @invariant()
+    def where_messages_go_and_who_waits_is_as_of_now(self) -> None:
+        state = self.folding.state(outbox)
+        afresh = outbox.load(outbox.dump(state))
+        for webhook in self.subscribed:
+            assert state.destination(webhook) == afresh.destination(webhook)
+            assert list(state.subjects(webhook)) == [head.subject for head in state.heads(webhook)]
+
     def teardown(self) -> None:
         again = Fold([outbox])
         for recorded in self.history:
