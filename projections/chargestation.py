@@ -52,7 +52,9 @@ def render(station: Station, registration: Registration | None, *, observed: boo
 
 def time(at: Micros | None) -> str | None:
     """Write a time as RFC 3339; one that it cannot write becomes the nearest that it can."""
-    return None if at is None else rfc3339(min(max(at, 0), _LATEST))
+    if at is None:
+        return None
+    return rfc3339(at if 0 <= at <= _LATEST else min(max(at, 0), _LATEST))
 
 
 def _created_at(station: Station, registration: Registration | None) -> Micros:

@@ -95,8 +95,8 @@ class Outbox:
 
     def lane(self, webhook: str, subject: str) -> Iterator[Owed]:
         """Return what one lane owes, in the order in which it must be sent."""
-        for box in self._open(webhook):
-            yield from box.lane(subject)
+        box = self.boxes.get(webhook)
+        return iter(()) if box is None or self.upgrade_needed else box.lane(subject)
 
     def subjects(self, webhook: str) -> Iterable[str]:
         """Return the subjects of the lanes of a webhook, the one first that has been owing for longest."""
@@ -109,7 +109,8 @@ class Outbox:
 
     def destination(self, webhook: str) -> Destination | None:
         """Return where a webhook's messages go now; none if it was removed, or only a newer release may send."""
-        return next((box.destination() for box in self._open(webhook)), None)
+        box = self.boxes.get(webhook)
+        return None if box is None or self.upgrade_needed else box.destination()
 
     def body(self, message: Owed) -> bytes:
         """Return a pending message's body.

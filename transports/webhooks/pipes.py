@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -58,8 +57,10 @@ class Pipe(trio.abc.Stream):
         """
         while True:
             await trio.lowlevel.wait_readable(self._fd)
-            with suppress(BlockingIOError):
+            try:
                 return self._read(max_bytes or READ)
+            except BlockingIOError:
+                continue
 
     async def wait_send_all_might_not_block(self) -> None:
         await trio.lowlevel.wait_writable(self._fd)
