@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
-from attrs import frozen
+from attrs import field, frozen
 
 from .events import Format, Micros
 
@@ -125,16 +125,16 @@ class Attempt:
     message: str
     url: str
     body: bytes
-    secrets: tuple[bytes, ...]
+    secrets: tuple[bytes, ...] = field(repr=False)
     """Signing secrets, newest first; each signs."""
     at: int
     """Whole seconds since 1970: the attempt's own time, signed with the body."""
     content_type: str = "application/json"
-    keys: tuple[bytes, ...] = ()
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
     """Seeds of Ed25519 signing keys (32 bytes), newest first; each signs."""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Headers of the webhook's own."""
-    identity: bytes = b""
+    identity: bytes = field(default=b"", repr=False)
     """The certificate chain and the key, in PEM, by which we prove who we are; empty: none."""
     authorities: bytes = b""
     """The certificates, in PEM, of the authorities that the receiver is believed by; empty: the system's."""

@@ -46,7 +46,7 @@ class StationGiven(Given):
     """A station to be registered."""
 
     id: str = Field(description="As it stands in the URL that the station dials, decoded.", examples=["CP-7"])
-    password: str | None = Field(None, description="Text, or a key in hex digits.")
+    password: str | None = Field(None, description="Text, or a key in hex digits.", repr=False)
     generate: bool = Field(False, description="Draw a key; the answer shows it, this once.")
     protocol: str | None = Field(None, description="The subprotocol to take it for if it offers none.")
     security: Security | None = None
@@ -61,7 +61,7 @@ class StationGiven(Given):
 class StationChangesGiven(Given):
     """Changes to a station; what is left out stays as it is."""
 
-    password: str | None = None
+    password: str | None = Field(None, repr=False)
     generate: bool = False
     overlap: Duration = Field(0.0, description="Seconds for which the password before stays good beside a new one.")
     protocol: str | None = None

@@ -27,9 +27,9 @@ class WebhookGiven(Given):
     mode: Literal["every", "latest"] = Field("every", description="latest: of what waits, each station's newest flip.")
     format: Literal["standard", "cloudevents"] = Field("standard", description="Of bodies.")
     signatures: list[str] = Field(["v1"], description="v1 (HMAC-SHA256), v1a (Ed25519), or both.")
-    secret: str | None = Field(None, description="whsec_... for v1; drawn if none is given.")
-    headers: dict[str, str] = Field({}, description="Headers that each request bears.")
-    client_certificate: Pem | None = None
+    secret: str | None = Field(None, description="whsec_... for v1; drawn if none is given.", repr=False)
+    headers: dict[str, str] = Field({}, description="Headers that each request bears.", repr=False)
+    client_certificate: Pem | None = Field(None, repr=False)
     authorities: Authorities | None = None
     rate: Rate | None = None
     concurrency: Concurrency | None = None
@@ -47,9 +47,9 @@ class WebhookChangesGiven(Given):
     format: Literal["standard", "cloudevents"] | None = Field(None, description="Of what is caused from now on.")
     signatures: list[str] | None = None
     headers: dict[str, str | None] | None = Field(
-        None, description="Those named get new values, null takes one away, the others stay."
+        None, description="Those named get new values, null takes one away, the others stay.", repr=False
     )
-    client_certificate: Pem | None = None
+    client_certificate: Pem | None = Field(None, repr=False)
     authorities: Authorities | None = None
     rate: Rate | None = None
     concurrency: Concurrency | None = None
@@ -58,7 +58,7 @@ class WebhookChangesGiven(Given):
 class RotationGiven(Given):
     """How a signing secret is replaced, and the key with it."""
 
-    secret: str | None = Field(None, description="whsec_...; drawn if none is given.")
+    secret: str | None = Field(None, description="whsec_...; drawn if none is given.", repr=False)
     overlap: Duration = Field(86_400.0, description="Seconds for which the old ones sign, too; 0 for a leak.")
 
 

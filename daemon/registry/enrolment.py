@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import trio
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve, field, frozen
 
 from ...engine.events import StationRecord, StationRegistered, StationRemoved, StationUpdated, Validity
 from ...engine.names import new_id
@@ -29,7 +29,7 @@ class Credited:
     """What came of registering a station or of changing its password."""
 
     id: str
-    password: str | None
+    password: str | None = field(repr=False)
     """A generated key in hex digits, which nobody can read again; none if none was generated."""
     position: int
     """Of the event."""

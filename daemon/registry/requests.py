@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ...engine.events import PingSettings
 from ...engine.settings import SHORTEST_WATCH
@@ -43,7 +43,7 @@ class NewStation:
     """A station to be registered."""
 
     id: str
-    password: Password | None = None
+    password: Password | None = field(default=None, repr=False)
     """Text, which may be a key in hex digits; or a key's bytes."""
     generate: bool = False
     """Draw a key, and hand it out once."""
@@ -88,7 +88,7 @@ class NewStation:
 class StationChanges:
     """Changes to a registered station."""
 
-    password: Password | Keep = KEEP
+    password: Password | Keep = field(default=KEEP, repr=False)
     generate: bool = False
     overlap: float = 0.0
     """Seconds for which the password before stays good beside a new one. 0: it ends at once, and its connection too."""
@@ -157,10 +157,10 @@ def check_liveness(liveness: PingSettings | None) -> None:
         raise Invalid(
             "liveness.ping_interval", f"{interval:g} is wrong; {SHORTEST_WATCH:g} second or more, or 0 to never ping"
         )
-    for field in ("ping_timeout", "silence"):
-        value = getattr(liveness, field)
+    for name in ("ping_timeout", "silence"):
+        value = getattr(liveness, name)
         if value is not None and value < SHORTEST_WATCH:
-            raise Invalid(f"liveness.{field}", f"{value:g} is wrong; {SHORTEST_WATCH:g} second or more")
+            raise Invalid(f"liveness.{name}", f"{value:g} is wrong; {SHORTEST_WATCH:g} second or more")
 
 
 def _check_protocol(protocol: str | None) -> None:
@@ -218,6 +218,6 @@ def _check_serial(serial: str | None) -> None:
 
 def check_texts(**texts: str) -> None:
     """Raise `Invalid` if a text for people is too long, or holds what cannot be seen."""
-    for field, text in texts.items():
+    for name, text in texts.items():
         if len(text) > _LONGEST_TEXT or not text.isprintable():
-            raise Invalid(field, f"up to {_LONGEST_TEXT} printable characters are allowed")
+            raise Invalid(name, f"up to {_LONGEST_TEXT} printable characters are allowed")

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, Final, Literal, cast
 
 import trio
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve, field, frozen
 
 from ...engine.events import (
     Event,
@@ -42,7 +42,7 @@ class Subscribed:
     """What came of a subscription, of a change to one, or of a new secret for one."""
 
     id: str
-    secret: str | None
+    secret: str | None = field(repr=False)
     """`whsec_...`: shown this once. None: there is no new one."""
     position: int
     """Of the event."""

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from ...engine.events import WebhookRecord
 from ...engine.names import new_id
@@ -40,7 +40,7 @@ class Dressed:
     """A record whose secrets are kept, and the signing secret that was new for it."""
 
     record: WebhookRecord
-    secret: bytes | None = None
+    secret: bytes | None = field(default=None, repr=False)
 
 
 class Wardrobe:

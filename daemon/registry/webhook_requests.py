@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import fields, frozen
+from attrs import field, fields, frozen
 
 from ...engine.events import Format, Mode
 from ...transports.webhooks.targets import check_url
@@ -45,9 +45,9 @@ class WebhookChanges:
     """Of the bodies of messages caused from now on."""
     signatures: tuple[str, ...] | Keep = KEEP
     """`v1` and `v1a`; a scheme that is new gets a secret or key, one that is gone loses its."""
-    headers: Mapping[str, str | None] | Keep = KEEP
+    headers: Mapping[str, str | None] | Keep = field(default=KEEP, repr=False)
     """Those named get new values; None takes one away; the others stay."""
-    client_certificate: str | Keep | None = KEEP
+    client_certificate: str | Keep | None = field(default=KEEP, repr=False)
     """In PEM: certificates, our own first, and its key. None: we prove nothing."""
     authorities: str | Keep | None = KEEP
     """In PEM: who vouches for the receiver. None: whom the system believes."""
@@ -55,7 +55,7 @@ class WebhookChanges:
     """Messages a second, at most."""
     concurrency: int | Keep | None = KEEP
     """Attempts in flight, at most."""
-    secret: str | Keep = KEEP
+    secret: str | Keep = field(default=KEEP, repr=False)
     """`whsec_...`, if the changes add `v1`; drawn if none is given."""
 
     def check(self, policy: UrlPolicy) -> None:
@@ -105,17 +105,17 @@ class NewWebhook:
     mode: Mode = "every"
     format: Format = "standard"
     signatures: tuple[str, ...] = ("v1",)
-    secret: str | None = None
+    secret: str | None = field(default=None, repr=False)
     """`whsec_...`; drawn if none is given."""
-    headers: Mapping[str, str] = {}
-    client_certificate: str | None = None
+    headers: Mapping[str, str] = field(factory=dict[str, str], repr=False)
+    client_certificate: str | None = field(default=None, repr=False)
     authorities: str | None = None
     rate: float | None = None
     concurrency: int | None = None
 
     def as_changes(self) -> WebhookChanges:
         """Return what has to be changed of a webhook without any option."""
-        named: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(NewWebhook)}
+        named: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(NewWebhook)}
         del named["initial"]
         if self.secret is None:
             named["secret"] = KEEP
