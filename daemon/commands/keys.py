@@ -128,8 +128,21 @@ def _found(path: Path, source: KeySource) -> dict[str, Any]:
         "key_from": where,
         "key": key,
         "problem": problem,
+        "left_over": _left_over(path, source, head.key if head is not None else ""),
         "checkpoint_keys": [str(line) for line in outside.read_keys(path)],
     }
+
+
+def _left_over(path: Path, source: KeySource, sealed_under: str) -> str | None:
+    """Return the file beside a log that a change of keys left behind when it was cut off, if there is one."""
+    beside = default_key_file(path)
+    if not beside.path.exists() or (isinstance(source, KeyFile) and source.path.resolve() == beside.path.resolve()):
+        return None
+    try:
+        key = beside.read()
+    except StationkeeperError:
+        key = None
+    return None if key is not None and key.id == sealed_under else str(beside.path)
 
 
 def _print(path: Path, found: dict[str, Any]) -> None:
@@ -144,5 +157,10 @@ def _print(path: Path, found: dict[str, Any]) -> None:
     click.echo(f"their key        {found['key_from']}: {found['key'] or 'NOT THERE'}")
     if found["problem"]:
         click.echo(f"problem          {found['problem']}")
+    if found["left_over"]:
+        click.echo(
+            f"left over        {found['left_over']} opens nothing here: it is of an older backup, or a change of keys "
+            "was cut off; remove it if no backup needs it"
+        )
     for line in found["checkpoint_keys"]:
         click.echo(f"checkpoints by   {line}")

@@ -281,12 +281,14 @@ def forget_damaged(log: Path, log_id: str, id: str, source: KeySource) -> bool:
     head = head_of(path)
     seal = Seal(find_key(source, head.key, path), log_id)
     stored = stored_under(path, id)
+    if stored is None:
+        return False
     try:
-        if stored is None or seal.open(id, stored):
-            return False
+        seal.open(id, stored)
     except LogDamaged:
         drop(path, id)
-    return True
+        return True
+    return False
 
 
 def _key_for(head: Head, source: KeySource, log: Path) -> SecretsKey:

@@ -170,6 +170,29 @@ def test_the_key_moves_to_another_place(call: Call, tmp_path: Path, monkeypatch:
     assert on_log(call, "station", "list").code == 0
 
 
+def test_an_old_key_that_a_crash_left_is_named(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_station(call)
+    assert shown(call)["left_over"] is None
+    old = (tmp_path / "x.db.key").read_text()
+    assert call("keys", "rotate-secrets", "x.db", "--new-key-file", "elsewhere.key").code == 0
+    monkeypatch.setenv("STATIONKEEPER_LOG_SECRETS_KEY_FILE", "elsewhere.key")
+    assert shown(call)["left_over"] is None
+
+    # As it is when the process dies between the sealing and the end.
+    (tmp_path / "x.db.key").touch(0o600)
+    (tmp_path / "x.db.key").write_text(old)
+
+    assert shown(call)["left_over"] == "x.db.key"
+    told = call("keys", "show", "x.db")
+    assert (told.code, "x.db.key opens nothing here" in told.out) == (0, True)
+    for spoil in (lambda: (tmp_path / "x.db.key").chmod(0o644), lambda: (tmp_path / "x.db.key").write_text("no key")):
+        spoil()
+        assert shown(call)["left_over"] == "x.db.key", "it may be one, all the same"
+    (tmp_path / "x.db.key").write_text((tmp_path / "elsewhere.key").read_text())
+    (tmp_path / "x.db.key").chmod(0o600)
+    assert shown(call)["left_over"] is None, "the same key, kept twice"
+
+
 def test_a_damaged_secret_can_be_done_without(call: Call, tmp_path: Path) -> None:
     add_station(call)
     with closing(sqlite3.connect(tmp_path / "x.db.secrets")) as file:

@@ -163,6 +163,15 @@ def test_what_was_changed_moved_or_cut_in_the_file_is_an_error_that_says_what_to
             assert {id: secrets.get(id) for id in secrets.ids()} == {"b": b"another"}
 
 
+def test_an_empty_secret_that_opens_is_not_damaged(log: Path) -> None:
+    made(log, a=b"")
+
+    assert not forget_damaged(log, "log-1", "a", KEY)
+    assert not forget_damaged(log, "log-1", "nobody", KEY)
+    with closing(opened(log)) as secrets:
+        assert secrets.get("a") == b""
+
+
 def test_under_another_key_nothing_opens_and_nothing_changes(log: Path) -> None:
     made(log, a=CANARY)
     before = bytes_beneath(log.parent)
