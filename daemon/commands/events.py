@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import cache
 from heapq import merge
@@ -36,7 +37,7 @@ COLUMNS: Final = ("position", "at", "kind", "subject", "gateway", "run", "actor"
 @click.option("--kind", "kinds", metavar="KIND", multiple=True, help="Of this kind; give several for any of them.")
 @click.option("--since", metavar="TIME|POSITION", help="From then on, that moment included.")
 @click.option("--until", metavar="TIME|POSITION", help="Up to then, that moment included.")
-@click.option("--follow", is_flag=True, help="Go on with what is appended, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Go on with what is appended, until Ctrl-C or SIGTERM.")
 @output_format(*FORMATS, default="table")
 def events(
     log: str,
@@ -57,8 +58,21 @@ def events(
         after = 0 if since is None else _before(reader, since)
         last = None if until is None else position_of(reader, until, option="--until")
         chosen = _follow(reader, after, station, kinds) if follow else _read(reader, after, last, station, kinds)
-        with suppress(KeyboardInterrupt) if follow else nullcontext():
+        with _until_told() if follow else nullcontext():
             _print(chosen, form)
+
+
+@contextmanager
+def _until_told() -> Iterator[None]:
+    """Run the block until a signal says to stop. That is how it ends in order, so it is no failure."""
+    # A shell starts what runs in the background with SIGINT ignored, and so it stays: SIGTERM ends it there.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print(chosen: Iterator[Recorded], form: str) -> None:

@@ -158,18 +158,26 @@ def test_events_as_csv_has_a_row_each(call: Call) -> None:
     assert json.loads(rows[0]["body"])["name"] == "the station CP-7"
 
 
-def test_follow_prints_what_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def obey_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_follow_prints_what_is_appended_and_ends_in_order(
+    told: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     registered("CP-7")
     command = [sys.executable, "-m", "stationkeeper", "events", "x.db", "--follow", "--format", "jsonl"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+    # Who runs the tests may ignore SIGINT, and children would inherit that.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=obey_interrupts) as following:
         assert following.stdout is not None
         first = json.loads(following.stdout.readline())
         log = SqliteLog.open(Path("x.db"))
         log.append([seal(StationRegistered(), id="late", at=AT + 9_000_000, subject="CP-8")])
         second = json.loads(following.stdout.readline())
         log.close()
-        following.send_signal(signal.SIGINT)
+        following.send_signal(told)
 
     assert following.returncode == 0
     assert (first["subject"], second["subject"], second["position"]) == ("CP-7", "CP-8", 2)

@@ -61,11 +61,17 @@ class Script:
         await until(lambda: line in self.printed.splitlines(), within=30, what=f"the example prints {line!r}")
 
 
+def obey_interrupts() -> None:
+    """Let a child be interrupted where whoever runs the tests ignores that; children would inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def start(code: str, folder: Path, nursery: trio.Nursery) -> Script:
     command = [sys.executable, "-u", "-W", "error", "-c", code]
     process = await trio.lowlevel.open_process(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0
-    )
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
+        preexec_fn=obey_interrupts,
+    )  # fmt: skip
     script = Script(process)
     nursery.start_soon(script.listen)
     return script
