@@ -107,7 +107,7 @@ async def bring_into_line(book: Book, registrar: Registrar, standing: Sequence[N
         else:
             await _change(registrar, id, webhook)
     for id in there.values():
-        await registrar.remove_webhook(id, actor=ACTOR)
+        await registrar.remove_webhook(id, actor=ACTOR, standing=True)
     return book.position - before
 
 
@@ -123,7 +123,7 @@ async def _change(registrar: Registrar, id: str, webhook: NewWebhook) -> None:
         sites=KEEP if set(webhook.sites) == set(record.sites) else webhook.sites,
         headers={**gone, **webhook.headers},
     )
-    await registrar.update_webhook(id, changes, actor=ACTOR)
+    await registrar.update_webhook(id, changes, actor=ACTOR, standing=True)
     if webhook.secret is not None:
         await registrar.take_secret(id, webhook.secret, actor=ACTOR)
 

@@ -73,11 +73,17 @@ class Subscriptions:
             position = await self._book.record(WebhookAdded(**_fields(made.record)), subject=id, actor=actor)
         return _subscribed(id, made, position)
 
-    async def update_webhook(self, id: str, changes: WebhookChanges, *, actor: str) -> Subscribed:
+    async def update_webhook(
+        self, id: str, changes: WebhookChanges, *, actor: str, standing: bool = False
+    ) -> Subscribed:
         """Change a webhook: pending messages go to the new URL at once. A change that changes nothing is not recorded.
+
+        Args:
+            standing: the configuration asks, which alone changes what stands in it.
 
         Raises:
             NotFound: there is no such webhook.
+            InConfiguration: it stands in the configuration, which would take the change back.
             Invalid: a field cannot be as it is.
             SecretsMissing: the log is a copy without its secrets.
             LogUnavailable: the log cannot be written now.
@@ -85,6 +91,8 @@ class Subscriptions:
         changes.check(self._policy)
         async with self._turn:
             before = self.webhook_record(id)
+            if not standing:
+                _check_free(id, before)
             made = await self._wardrobe.change(before, changes)
             return await self._update(id, before, made, actor)
 
@@ -146,15 +154,21 @@ class Subscriptions:
             now = evolve(before, secrets=before.secrets[:1], keys=before.keys[:1], retired_at=None)
             await self._update(id, before, Dressed(now), "")
 
-    async def remove_webhook(self, id: str, *, actor: str) -> int:
+    async def remove_webhook(self, id: str, *, actor: str, standing: bool = False) -> int:
         """Remove a webhook, cancel what it is owed, and forget its secrets. Return the event's position.
+
+        Args:
+            standing: the configuration asks, which alone removes what stands in it.
 
         Raises:
             NotFound: there is no such webhook.
+            InConfiguration: it stands in the configuration, which would bring it back under another id.
             LogUnavailable: the log cannot be written now.
         """
         async with self._turn:
             before = self.webhook_record(id)
+            if not standing:
+                _check_free(id, before)
             position = await self._book.record(WebhookRemoved(), subject=id, actor=actor)
             await self._wardrobe.forget(before)
         return position
@@ -222,6 +236,14 @@ class Subscriptions:
         async with self._turn:
             self.webhook_record(id)
             return await self._book.record(event, subject=id, actor=actor)
+
+
+def _check_free(id: str, record: WebhookRecord) -> None:
+    """Raise `InConfiguration` if the next start would take a change back: messages would be lost by that."""
+    if id.startswith(STANDING_PREFIX):
+        raise InConfiguration(
+            f"webhook {id!r} stands in the configuration as {record.name!r}; change it there, and restart"
+        )
 
 
 def _fields(record: WebhookRecord) -> dict[str, Any]:

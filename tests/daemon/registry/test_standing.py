@@ -13,8 +13,8 @@ from stationkeeper.daemon.configuration.webhooks import WebhookSection
 from stationkeeper.daemon.registry.errors import InConfiguration
 from stationkeeper.daemon.registry.registrar import Registrar
 from stationkeeper.daemon.registry.signing import write_secret
-from stationkeeper.daemon.registry.standing import ID_PREFIX, bring_into_line, read_standing
-from stationkeeper.daemon.registry.webhook_requests import NewWebhook, UrlPolicy
+from stationkeeper.daemon.registry.standing import ACTOR, ID_PREFIX, bring_into_line, read_standing
+from stationkeeper.daemon.registry.webhook_requests import NewWebhook, UrlPolicy, WebhookChanges
 from stationkeeper.engine import Engine
 from stationkeeper.engine.errors import WrongSetting
 from stationkeeper.projections import webhooks
@@ -169,6 +169,25 @@ async def test_a_secret_that_stands_in_a_file_is_changed_there_alone(
             await registrar.rotate_secret(id, actor="admin-1", secret=secret)
     assert registrar.webhook_record(id) == before
     assert await settle(engine, registrar, mine) == []
+
+
+async def test_what_stands_in_the_configuration_is_changed_and_removed_there_alone(
+    engine: Engine, registrar: Registrar, tmp_path: Path
+) -> None:
+    """Else the next start would take it back without a word, and cancel what was owed."""
+    mine = section(tmp_path)
+    await settle(engine, registrar, mine)
+    (id,) = engine.state(webhooks)
+    before = registrar.webhook_record(id)
+
+    told = "stands in the configuration as 'mine'; change it there, and restart"
+    with pytest.raises(InConfiguration, match=told):
+        await registrar.update_webhook(id, WebhookChanges(name="other"), actor=ACTOR)
+    with pytest.raises(InConfiguration, match=told):
+        await registrar.remove_webhook(id, actor=ACTOR)
+    assert registrar.webhook_record(id) == before
+    for ask in (registrar.pause, registrar.enable, registrar.test):
+        await ask(id, actor="admin-1")
 
 
 async def test_what_the_next_start_leaves_as_it_is_may_be_rotated(
