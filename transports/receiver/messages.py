@@ -11,6 +11,8 @@ from attrs import field, frozen
 
 FLIPS: Final = frozenset({"chargestation.online", "chargestation.offline"})
 """The types that tell that a station's flag changed, each with a version of its own; others speak of one of these."""
+ONCE: Final = frozenset({"chargestation.offline.confirmed"})
+"""The other types of which a flip has one message at most, so that a second is a repeat."""
 _LARGEST: Final = 2**63 - 1
 """What databases can hold; versions grow by one with each flip."""
 

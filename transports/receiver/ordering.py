@@ -10,17 +10,21 @@ from __future__ import annotations
 from threading import Lock
 from typing import Protocol
 
-from .messages import Message
+from .messages import ONCE, Message
 
 
 class Versions(Protocol):
-    """Where the highest version of each station is kept: yours to choose."""
+    """Where the highest version of each station is kept: yours to choose.
 
-    def get(self, station: str) -> int:
+    *type* is empty for flips. `chargestation.offline.confirmed`, which speaks of a flip, has a version of its own
+    beside theirs, so that a repeat of it is seen.
+    """
+
+    def get(self, station: str, type: str = "") -> int:
         """Return the version kept; 0 if there is none."""
         ...
 
-    def put(self, station: str, version: int) -> bool:
+    def put(self, station: str, version: int, type: str = "") -> bool:
         """Keep a version if it is higher than the one kept, and return whether it was: compare and set in one step."""
         ...
 
@@ -29,19 +33,19 @@ class MemoryVersions:
     """Keeps versions for as long as the process lives. Threads may share it."""
 
     def __init__(self) -> None:
-        self._versions: dict[str, int] = {}
+        self._versions: dict[tuple[str, str], int] = {}
         self._lock = Lock()
 
-    def get(self, station: str) -> int:
+    def get(self, station: str, type: str = "") -> int:
         """Return the version kept; 0 if there is none."""
-        return self._versions.get(station, 0)
+        return self._versions.get((station, type), 0)
 
-    def put(self, station: str, version: int) -> bool:
+    def put(self, station: str, version: int, type: str = "") -> bool:
         """Keep a version if it is higher than the one kept, and return whether it was."""
         with self._lock:
-            if version <= self._versions.get(station, 0):
+            if version <= self._versions.get((station, type), 0):
                 return False
-            self._versions[station] = version
+            self._versions[station, type] = version
             return True
 
 
@@ -61,11 +65,21 @@ class Order:
         if message.station is None or message.version is None:
             return True
         kept = self._versions.get(message.station)
-        # Others than flips carry the version of the flip they speak of: stale if there was another since.
-        return message.version > kept if message.flip else message.version >= kept
+        if message.flip:
+            return message.version > kept
+        # Others carry the version of the flip they speak of: stale if there was another since.
+        repeated = message.type in ONCE and message.version <= self._versions.get(message.station, message.type)
+        return message.version >= kept and not repeated
 
     def keep(self, message: Message) -> bool:
-        """Keep a flip's version, and return whether the message is news. A repeat of a flip is none."""
-        if message.flip and message.station is not None and message.version is not None:
+        """Keep the version, and return whether the message is news. A repeat is none.
+
+        Of types that are not known here a repeat is news: its id tells.
+        """
+        if message.station is None or message.version is None:
+            return True
+        if message.flip:
             return self._versions.put(message.station, message.version)
-        return self.is_news(message)
+        if not self.is_news(message):
+            return False
+        return message.type not in ONCE or self._versions.put(message.station, message.version, message.type)

@@ -45,20 +45,21 @@ class SQLiteVersions:
         self._held = _Held()
         _ALL_HELD.add(self._held)
 
-    def get(self, station: str) -> int:
+    def get(self, station: str, type: str = "") -> int:
         """Return the version kept; 0 if there is none."""
+        look = "SELECT version FROM version WHERE station = ? AND type = ?"
         with _LOCK:
-            row = self._open().execute("SELECT version FROM version WHERE station = ?", (station,)).fetchone()
+            row = self._open().execute(look, (station, type)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def put(self, station: str, version: int) -> bool:
+    def put(self, station: str, version: int, type: str = "") -> bool:
         """Keep a version if it is higher than the one kept, and return whether it was."""
         with _LOCK:
             # One statement, so that no other process comes between the look and the write.
             done = self._open().execute(
-                "INSERT INTO version (station, version) SELECT ?, ? WHERE ? > 0 ON CONFLICT (station) "
+                "INSERT INTO version (station, type, version) SELECT ?, ?, ? WHERE ? > 0 ON CONFLICT (station, type) "
                 "DO UPDATE SET version = excluded.version WHERE excluded.version > version.version",
-                (station, version, version),
+                (station, type, version, version),
             )
         return done.rowcount > 0
 
@@ -84,7 +85,8 @@ class SQLiteVersions:
             # FULL would not sync the folder: the journal could be back after a power cut, and undo what was kept.
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS version (station TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS version (station TEXT, type TEXT, version INTEGER NOT NULL, "
+                "PRIMARY KEY (station, type)) WITHOUT ROWID"
             )
             self._held.connection = connection
         return self._held.connection

@@ -127,28 +127,34 @@ def test_of_a_parent_and_its_child_each_version_is_news_to_one(tmp_path: Path) -
     assert "39" in told
 
 
-BUSY = """
-import os, signal, threading
+WITHIN = """
+import os, signal, sqlite3, threading, time
 from stationkeeper.transports.receiver import SQLiteVersions
-versions, done = SQLiteVersions("v.db"), threading.Event()
-versions.put("CP-7", 1)
-def write():
-    version = 2
-    while not done.wait(0.0001):
-        versions.put("CP-7", version)
-        version += 1
-threading.Thread(target=write).start()
-said = []
-while said.count(0) == len(said) < 8:
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)  # what hangs is ended
-        os._exit(0 if versions.get("CP-7") and versions.put("CP-8", len(said) + 1) else 1)
-    said.append(os.waitpid(child, 0)[1])
-done.set()
-print(*said)
+opened, within, steps = sqlite3.connect, threading.Event(), []
+def linger():
+    steps.append("of SQLite's machine")
+    if len(steps) == 8:
+        within.set()
+        time.sleep(0.1)
+def connect(*arguments, **more):
+    connection = opened(*arguments, **more)
+    connection.set_progress_handler(linger, 1)
+    return connection
+versions = SQLiteVersions("v.db")
+sqlite3.connect = connect
+versions.get("CP-7")
+steps.clear()
+threading.Thread(target=versions.put, args=("CP-7", 1)).start()
+within.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)  # what hangs is ended
+    print(versions.get("CP-7"), versions.put("CP-7", 1), versions.put("CP-7", 2), flush=True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1], versions.get("CP-7"))
 """
+"""A thread is in the midst of writing, with SQLite's lock on the file, when another one forks."""
 
 
 def test_a_child_that_was_forked_while_a_thread_wrote_reads_and_writes(tmp_path: Path) -> None:
-    assert run(BUSY, tmp_path) == ["0 0 0 0 0 0 0 0"]
+    assert run(WITHIN, tmp_path) == ["1 False True", "0 2"]
