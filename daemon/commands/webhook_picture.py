@@ -56,7 +56,7 @@ def _state(webhook: Mapping[str, Any], now: Micros) -> Iterator[str]:
         yield _line("problem", webhook["problem"])
     if disabled:
         yield _line("disabled", f"{_when(disabled['at'], now)}: {disabled['reason']}")
-    if health["state"] != "well":
+    if health["state"] != "well" and not disabled:  # to one that is disabled nothing is tried
         tried = "; one message at a time is tried" if health["state"] == "suspended" else ""
         yield _line(health["state"], f"since {_when(health['since'], now)}: {health['reason']}{tried}")
 

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from markupsafe import Markup
 
 from ...engine import Engine
-from ...engine.delivery.health import Answered
+from ...engine.delivery.health import Answered, Health
 from ...engine.events import Micros
 from ...projections import outbox, webhooks
 from ...projections.webhooks import Webhook
@@ -37,6 +37,8 @@ class Subscription:
     state: State
     why: str
     """Why it is not active, or nothing can be sent to it; empty if all is well."""
+    since: Micros | None
+    """Since when, if that is known."""
     backlog: Backlog
     parked: int
     skipped: int
@@ -72,11 +74,12 @@ def subscription_of(engine: Engine, webhook: Webhook) -> Subscription:
     owed, sending = engine.state(outbox), engine.deliveries
     health = sending.health(webhook.id) if sending is not None else None
     answers = () if health is None else tuple(reversed(health.answers))
-    state = state_of(engine, webhook)
+    why, since = _why(engine, webhook, health)
     return Subscription(
         webhook=webhook,
-        state=state,
-        why=_why(engine, webhook, state, answers),
+        state=state_of(engine, webhook),
+        why=why,
+        since=since,
         backlog=backlog_of(engine, webhook.id),
         parked=owed.count(webhook.id, "parked"),
         skipped=owed.count(webhook.id, "skipped"),
@@ -85,22 +88,27 @@ def subscription_of(engine: Engine, webhook: Webhook) -> Subscription:
     )
 
 
-def _why(engine: Engine, webhook: Webhook, state: State, answers: tuple[Answered, ...]) -> str:
+def _why(engine: Engine, webhook: Webhook, health: Health | None) -> tuple[str, Micros | None]:
+    """Return why a webhook is not well, and since when, if that is known; empty if all is well."""
     problem = problem_of(engine, webhook)
     if problem is not None:
-        return f"Nothing is sent to it: {problem}."
+        return f"Nothing is sent to it: {problem}.", None
     if webhook.disabled is not None:
-        return f"Disabled: {webhook.disabled.reason}. Once the receiver is mended, enable it."
+        return f"Disabled: {webhook.disabled.reason}. Once the receiver is mended, enable it.", webhook.disabled.at
     if webhook.state == "paused":
-        return "Paused by hand. What it is owed gathers until it is enabled."
-    if state == "active" or (webhook.trouble is None and not answers):
-        return ""
-    newest = answers[0] if answers else None
+        return "Paused by hand. What it is owed gathers until it is enabled.", None
+    if health is not None and health.trouble:
+        return f"The trouble is ours, not the receiver's: {health.trouble}. Messages wait; none is given up.", None
+    since = None if webhook.trouble is None else webhook.trouble.since
+    fares = webhook.health if health is None or webhook.health != "well" else health.fares
+    if fares == "well":
+        return "", None
+    newest = health.answers[-1] if health is not None and health.answers else None
     said = "" if newest is None or newest.outcome == "delivered" else newest.error or f"answered {newest.status}"
     said = said or ("" if webhook.trouble is None else webhook.trouble.reason)
-    if webhook.health == "suspended":
-        return f"So many messages failed that one at a time is tried: {said}."
-    return f"Failing: {said}." if said else ""
+    if fares == "suspended":
+        return f"So many messages failed that one at a time is tried: {said}.", since
+    return (f"Failing: {said}.", since) if said else ("Failing.", since)
 
 
 async def past_view(engine: Engine, webhook: Webhook, span: str) -> dict[str, Any]:

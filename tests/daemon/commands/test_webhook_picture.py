@@ -11,7 +11,7 @@ from office import open_office
 from trio.testing import MockClock
 
 from stationkeeper.daemon.commands.webhook_picture import picture, shown
-from stationkeeper.engine.events import DeliverySucceeded, WebhookSuspended
+from stationkeeper.engine.events import DeliverySucceeded, WebhookDisabled, WebhookSuspended
 
 
 async def test_a_webhook_is_shown_with_what_waits_and_why_and_how_its_day_went(mock_clock: MockClock) -> None:
@@ -28,9 +28,13 @@ async def test_a_webhook_is_shown_with_what_waits_and_why_and_how_its_day_went(m
         found = (await office.ask("GET", f"/webhooks/{webhook}")).json
         past = (await office.ask("GET", f"/webhooks/{webhook}/history?hours=24")).json
         said = shown(picture({**found, "name": "Bill\x1bing"}, past)).splitlines()
+        await office.engine.record(WebhookDisabled(reason="gone twice", since=1, status=410), subject=webhook)
+        ended = shown(picture((await office.ask("GET", f"/webhooks/{webhook}")).json, past))
 
     assert said[0] == "Bill\\x1bing: paused"
     assert "suspended      since 1 min ago: the connection was refused; one message at a time is tried" in said
+    assert "disabled       now: gone twice" in ended
+    assert "is tried" not in ended
     assert "owed           0 pending, 0 given up, 0 skipped" in said
     [day] = [line for line in said if line.startswith("in 24 hours")]
     assert "4 accepted, 0 given up, 4 failed attempts; answered within 13 ms as a rule, " in day

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import trio
 from office import Office, open_office
 
 from stationkeeper.engine.events import WebhookDisabled, WebhookSuspended
+from stationkeeper.engine.sending import Answer
 from stationkeeper.projections import deliveries, webhooks
 
 URL = "https://receiver.example/"
@@ -61,6 +63,32 @@ async def test_trouble_is_told_in_its_own_words() -> None:
     assert "one at a time is tried: the connection was refused.</span>" in pages[0]
     assert "Disabled: gone twice" in pages[1]
     assert "Nothing is sent to it: no usable signing secret" in pages[2]
+
+
+async def test_a_trouble_of_ours_is_told_as_ours_and_blames_no_receiver() -> None:
+    async with open_office() as office:
+        webhook = await subscribed(office)
+        office.receiver.answer = Answer(status=None, error="the proxy cannot be reached", local=True)
+        await office.stations.connect("CP-7")
+        while not office.engine.deliveries.tally["hindered"]:  # type: ignore[union-attr]
+            await trio.lowlevel.checkpoint()
+        said, listed = await page(office, webhook), (await office.ask("GET", "/subscriptions")).text
+
+    for shown in (said, listed):
+        assert "The trouble is ours, not the receiver&#39;s: the proxy cannot be reached." in shown
+        assert "Failing" not in shown
+
+
+async def test_one_that_is_disabled_is_not_said_to_be_tried() -> None:
+    async with open_office() as office:
+        webhook = await subscribed(office)
+        trouble = WebhookSuspended(since=office.engine.now(), reason="the connection was refused")
+        await office.engine.record(trouble, subject=webhook)
+        await office.engine.record(WebhookDisabled(reason="gone twice", since=1, status=410), subject=webhook)
+        said = (await page(office, webhook)).partition("What happened")[0]
+
+    assert "Disabled: gone twice" in said
+    assert "one at a time" not in said
 
 
 async def test_what_a_receiver_says_is_text_and_nothing_else() -> None:
