@@ -107,10 +107,10 @@ class EngineCollector(Collector):
         yield _counter("events_appended", "Events appended by this process.", engine.tally["events"])
         yield _counter("commits", "Commits by this process.", committer.commits)
         yield _counter("commit_seconds", "Seconds spent in commits, syncs included.", committer.total_seconds)
-        if engine.ledger is not None:
-            reach, failed = engine.ledger.protected, engine.ledger.failures
-            yield _gauge("log_protected_position", "How far the newest checkpoint outside the log reaches.", reach)
-            yield _counter("log_checkpoint_failures", "Checkpoints that could not be written outside.", failed)
+        # A log in memory has no checkpoints outside: both are named then, and have no value.
+        reach, failed = (None, None) if engine.ledger is None else (engine.ledger.protected, engine.ledger.failures)
+        yield _gauge("log_protected_position", "How far the newest checkpoint outside the log reaches.", reach)
+        yield _counter("log_checkpoint_failures", "Checkpoints that could not be written outside.", failed)
 
     def _deliveries(self) -> Iterator[Metric]:
         deliveries = self._engine.deliveries
@@ -127,11 +127,11 @@ def _part(tally: Mapping[str, int], prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): count for name, count in sorted(tally.items()) if name.startswith(prefix)}
 
 
-def _gauge(name: str, says: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"stationkeeper_{name}", says, value=float(value))
+def _gauge(name: str, says: str, value: float | None) -> Metric:
+    return GaugeMetricFamily(f"stationkeeper_{name}", says, value=None if value is None else float(value))
 
 
-def _counter(name: str, says: str, value: float) -> Metric:
+def _counter(name: str, says: str, value: float | None) -> Metric:
     return CounterMetricFamily(f"stationkeeper_{name}", says, value=value)
 
 

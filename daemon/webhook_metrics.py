@@ -89,6 +89,10 @@ class WebhookMetrics:
             "oldest_owed_seconds", "Age of the oldest event that a webhook is owed; 0: it is owed nothing."
         )
         accepted = _family("accepted_timestamp_seconds", "When it last accepted a message, if that is known.")
+        failing = _family(
+            "failing_since_timestamp_seconds",
+            "Since when it fails and accepts nothing; none for one that does not fail. After five days it is disabled.",
+        )
         for webhook in listed:
             id, last = [webhook.id], accepted_at(self._engine, webhook.id)
             many = owed.count(webhook.id, "pending")
@@ -98,7 +102,10 @@ class WebhookMetrics:
             oldest.add_metric(id, 0 if since is None else max(now - since, 0) / _SECOND)
             if last is not None:
                 accepted.add_metric(id, last / _SECOND)
-        yield from (pending, parked, oldest, accepted)
+            destination = owed.destination(webhook.id)
+            if destination is not None and destination.failing_since is not None:
+                failing.add_metric(id, destination.failing_since / _SECOND)
+        yield from (pending, parked, oldest, accepted, failing)
 
     def _oldest_at(self, webhook: str) -> Micros | None:
         begun = time.perf_counter()

@@ -90,11 +90,11 @@ async def nothing(office: Office, webhook: str, clock: MockClock) -> None:
 
 
 async def fails(office: Office, webhook: str, clock: MockClock) -> None:
-    await office.engine.record(e.WebhookFailed(since=1, reason="refused"), subject=webhook)
+    await office.engine.record(e.WebhookFailed(since=office.engine.now(), reason="refused"), subject=webhook)
 
 
 async def suspends(office: Office, webhook: str, clock: MockClock) -> None:
-    await office.engine.record(e.WebhookSuspended(since=1, reason="refused"), subject=webhook)
+    await office.engine.record(e.WebhookSuspended(since=office.engine.now(), reason="refused"), subject=webhook)
 
 
 async def is_disabled(office: Office, webhook: str, clock: MockClock) -> None:
@@ -108,6 +108,17 @@ async def pauses(office: Office, webhook: str, clock: MockClock) -> None:
 async def hangs(office: Office, webhook: str, clock: MockClock) -> None:
     office.receiver.on_attempt = Hang()
     await office.stations.connect("CP-2")
+
+
+async def refuses(office: Office, webhook: str, clock: MockClock) -> None:
+    office.receiver.status = 503
+    await office.stations.connect("CP-2")
+
+
+async def refuses_from_the_start(office: Office, webhook: str, clock: MockClock) -> None:
+    await office.ask("DELETE", f"/webhooks/{webhook}")
+    await office.ask("POST", "/webhooks", {"url": "https://receiver.example/"})
+    await refuses(office, webhook, clock)
 
 
 async def an_hour_passes(office: Office, webhook: str, clock: MockClock) -> None:
@@ -155,7 +166,9 @@ SITUATIONS: dict[tuple[Step, ...], set[str]] = {
     (is_disabled,): {"WebhookDisabled"},
     (hangs, an_hour_passes): {"WebhookBehind"},
     (pauses, hangs, an_hour_passes): set(),
-    (hangs, days_pass): {"WebhookBehind", "WebhookNearlyDisabled"},
+    (refuses, days_pass): {"WebhookFailing", "WebhookBehind", "WebhookNearlyDisabled"},
+    (refuses_from_the_start, days_pass): {"WebhookFailing", "WebhookBehind", "WebhookNearlyDisabled"},
+    (refuses, pauses, days_pass): set(),
     (days_pass,): set(),
     (nothing, gives_up): {"WebhookGaveUp"},
     (nothing, is_slow): {"WebhookSlow"},
@@ -167,7 +180,8 @@ SITUATIONS: dict[tuple[Step, ...], set[str]] = {
 
 
 async def test_rules_speak_of_numbers_and_labels_that_there_are(mock_clock: MockClock) -> None:
-    [said] = await scraped(mock_clock)
+    well, failing = await scraped(mock_clock, fails)
+    said = well | failing
     names = {series.partition("{")[0] for series in said}
     rules = alerts()
     assert len(rules) >= 10
