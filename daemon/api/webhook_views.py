@@ -21,7 +21,8 @@ State: TypeAlias = Literal["active", "failing", "paused", "disabled"]
 
 _UNSIGNED: Final = "no usable signing secret; rotate it"
 _COPIED: Final = "no usable signing secret: this log is a copy without its secrets; serve it with --adopt once"
-_MUTE: Final = "no webhook is sent anything: the daemon was started with --hold, or the log is a copy"
+_HELD: Final = "no webhook is sent anything: the daemon was started with --hold; start it without"
+_NOT_OURS: Final = "no webhook is sent anything: this log is a copy that nobody adopted; serve it with --adopt once"
 
 
 def shown_webhook(engine: Engine, id: str) -> dict[str, object]:
@@ -35,16 +36,20 @@ def shown_webhook(engine: Engine, id: str) -> dict[str, object]:
         raise NotFound(f"there is no webhook {id!r}")
     owed = engine.state(outbox)
     seen = engine.deliveries.health(id) if engine.deliveries is not None else None
+    stopped = problem_of(engine, webhook) or _held(engine)
+    backlog = shown_backlog(engine, id)
+    if stopped or webhook.state != "active":
+        backlog["nextAttemptAt"] = None  # there will be none until that is mended
     return {
         "id": id,
         "object": "webhook",
         **_options(engine, webhook.record),
         "state": state_of(engine, webhook),
         "health": _health(webhook),
-        "problem": problem_of(engine, webhook) or _held(engine) or (seen.trouble if seen else "") or None,
+        "problem": stopped or (seen.trouble if seen else "") or None,
         "disabled": _disabled(webhook),
         "owed": {state: owed.count(id, state) for state in ("pending", "parked", "skipped")},
-        **shown_backlog(engine, id),
+        **backlog,
         "lastAcceptedAt": time(accepted_at(engine, id)),
         "answers": [] if seen is None else [_answer(answer) for answer in reversed(seen.answers)],
         "createdAt": time(webhook.created_at),
@@ -80,10 +85,10 @@ def state_of(engine: Engine, webhook: Webhook) -> State:
     """Return how a webhook is, in the word that people see: never `active` where nothing can be sent to it."""
     if webhook.state == "disabled":
         return "disabled"
-    stopped = problem_of(engine, webhook) or _held(engine)
+    seen = engine.deliveries.health(webhook.id) if engine.deliveries is not None else None
+    stopped = problem_of(engine, webhook) or _held(engine) or (seen is not None and seen.trouble)
     if webhook.state == "paused" or webhook.health == "suspended" or stopped:
         return "paused"
-    seen = engine.deliveries.health(webhook.id) if engine.deliveries is not None else None
     return "failing" if webhook.health == "failing" else "active" if seen is None else seen.state
 
 
@@ -102,7 +107,9 @@ def problem_of(engine: Engine, webhook: Webhook) -> str | None:
 
 
 def _held(engine: Engine) -> str | None:
-    return _MUTE if engine.deliveries is not None and engine.mute else None
+    if engine.deliveries is None or not engine.mute:
+        return None
+    return _NOT_OURS if engine.unadopted else _HELD
 
 
 def accepted_at(engine: Engine, webhook: str) -> Micros | None:
@@ -124,6 +131,8 @@ def accepted_at(engine: Engine, webhook: str) -> Micros | None:
 def shown_message(engine: Engine, message: Owed) -> dict[str, object]:
     """Return the object of a message."""
     sending = engine.deliveries if message.state == "pending" else None
+    webhook = engine.state(webhooks).get(message.webhook)
+    waits = sending is not None and webhook is not None and webhook.state == "active" and not _held(engine)
     return {
         "id": message.id,
         "object": "message",
@@ -135,7 +144,7 @@ def shown_message(engine: Engine, message: Owed) -> dict[str, object]:
         "state": message.state,
         # Of a settled one the log alone knows how many it took, in the event of its outcome.
         **({} if sending is None else {"attempts": sending.attempted(message.id)}),
-        "nextAttemptAt": None if sending is None else time(sending.next_attempt(message.id)),
+        "nextAttemptAt": time(sending.next_attempt(message.id)) if sending is not None and waits else None,
     }
 
 

@@ -12,7 +12,14 @@ from office import Office, open_office
 from trio.testing import MockClock
 
 from stationkeeper.daemon.api.deliveries import past_of
-from stationkeeper.engine.events import DeliveryParked, DeliverySucceeded, WebhookFailed, WebhookSuspended
+from stationkeeper.engine.events import (
+    DeliveryParked,
+    DeliverySucceeded,
+    WebhookDisabled,
+    WebhookFailed,
+    WebhookSuspended,
+)
+from stationkeeper.engine.sending import Answer as SendersAnswer
 from stationkeeper.projections.deliveries import PERIOD
 
 
@@ -76,6 +83,42 @@ async def test_what_failed_and_still_waits_is_counted_when_it_was_tried(mock_clo
     assert (bucket["failing"], bucket["succeeded"], bucket["failedAttempts"]) == (1, 0, 0)
     assert past["sum"]["failing"] == 1
     assert bucket["latencyMs"] == {"p50": None, "p95": None, "p99": None}
+
+
+async def test_where_nothing_will_be_attempted_no_time_is_told(mock_clock: MockClock) -> None:
+    async with open_office(virtual=True) as office:
+        webhook = await subscribed(office)
+        office.receiver.status = 503
+        await office.stations.connect("CP-7")
+        await until(lambda: office.engine.deliveries.tally["failed"])  # type: ignore[union-attr]
+        told: list[object] = []
+        for action in ("pause", "enable"):
+            said = (await office.ask("POST", f"/webhooks/{webhook}/{action}")).json
+            [message] = (await office.ask("GET", f"/webhooks/{webhook}/messages")).json["data"]
+            told.append((said["nextAttemptAt"] is None, message["nextAttemptAt"] is None))
+            if action == "pause":
+                assert message["attempts"] == 1
+        office.engine.mute = True
+        held = await shown(office, webhook)
+        office.engine.mute = False
+        await office.engine.record(WebhookDisabled(reason="410 Gone", since=1), subject=webhook)
+        disabled = await shown(office, webhook)
+        [message] = (await office.ask("GET", f"/webhooks/{webhook}/messages")).json["data"]
+
+    assert told[0] == (True, True)
+    assert (held["nextAttemptAt"], disabled["nextAttemptAt"], message["nextAttemptAt"]) == (None, None, None)
+
+
+async def test_what_hinders_us_is_no_state_in_which_all_is_well(mock_clock: MockClock) -> None:
+    async with open_office(virtual=True) as office:
+        webhook = await subscribed(office)
+        office.receiver.answer = SendersAnswer(status=None, error="the proxy cannot be reached", local=True)
+        await office.stations.connect("CP-7")
+        await until(lambda: office.engine.deliveries.tally["hindered"])  # type: ignore[union-attr]
+        said = await shown(office, webhook)
+
+    assert (said["state"], said["problem"]) == ("paused", "the proxy cannot be reached")
+    assert said["health"]["state"] == "well", "the receiver did nothing wrong"
 
 
 async def test_how_deliveries_went_is_told_in_quarters_of_an_hour(mock_clock: MockClock) -> None:
