@@ -40,9 +40,16 @@ class Verifier:
 
         Raises:
             ValueError: there is no key, or one is none.
+            TypeError: one is no text; several are given one by one, `Verifier(*keys)`.
         """
         if not keys:
             raise ValueError("give at least one secret (whsec_...) or public key (whpk_...)")
+        for key in keys:
+            if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"a key is a text (whsec_... or whpk_...), not {type(key).__name__}; "
+                    "several are given one by one: Verifier(first, second)"
+                )
         self._secrets = [_decoded(key, "whsec_") for key in keys if not key.startswith("whpk_")]
         self._signed_by = [_public(key) for key in keys if key.startswith("whpk_")]
         self._tolerance = tolerance
@@ -100,7 +107,7 @@ def header(headers: Headers, name: str) -> str:
     """Return a header by its name in lower case.
 
     Raises:
-        BadMessage: it is missing, there twice, or not ASCII.
+        BadMessage: it is missing, there twice, empty, or not ASCII.
     """
     found = optional_header(headers, name)
     if found is None:
@@ -112,7 +119,7 @@ def optional_header(headers: Headers, name: str) -> str | None:
     """Return a header by its name in lower case; none if it is missing.
 
     Raises:
-        BadMessage: it is there twice, or not ASCII.
+        BadMessage: it is there twice, empty, or not ASCII.
     """
     try:
         found = [value for key, value in headers.items() if _as_text(key).lower() == name]
@@ -123,6 +130,8 @@ def optional_header(headers: Headers, name: str) -> str | None:
     if len(found) > 1:
         raise BadMessage(f"there are {len(found)} headers {name}")
     text = _as_text(found[0])
+    if found[0] in ("", b""):
+        raise BadMessage(f"{name} is empty")
     if not text or not text.isascii():
         raise BadMessage(f"{name} is not ASCII text")
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import h11
 import trio
@@ -115,7 +116,7 @@ def in_words(error: Exception) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate was not accepted: {cause.verify_message}"
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {cause.reason or cause}"
+        return f"TLS failed: {_alert(cause.reason or '') or cause.reason or cause}"
     if isinstance(error, Trouble):
         return str(error)
     if isinstance(error, trio.BrokenResourceError):
@@ -123,3 +124,23 @@ def in_words(error: Exception) -> str:
     if isinstance(error, h11.RemoteProtocolError):
         return f"its answer is not HTTP: {error}"
     return f"{type(error).__name__}: {error}"
+
+
+def _alert(reason: str) -> str:
+    """Return what a receiver says of our certificate (RFC 8446, 6.2); empty if OpenSSL's *reason* is another."""
+    # The name before it is of the version of TLS in which the alert was new.
+    said = _ALERTS.get(reason.partition("_ALERT_")[2])
+    return f"the receiver says that {said}" if said else ""
+
+
+_ALERTS: Final = {
+    "CERTIFICATE_REQUIRED": "it wants to see a client certificate; give the webhook one (client_certificate)",
+    "CERTIFICATE_EXPIRED": "our client certificate has expired; give the webhook a new one (client_certificate)",
+    "CERTIFICATE_REVOKED": "our client certificate was revoked; give the webhook a new one (client_certificate)",
+    "UNKNOWN_CA": "it does not know the authority that issued our client certificate",
+    "BAD_CERTIFICATE": "something is wrong with our client certificate",
+    "CERTIFICATE_UNKNOWN": "it does not accept our client certificate",
+    "UNSUPPORTED_CERTIFICATE": "our client certificate is of a kind that it does not take",
+    "ACCESS_DENIED": "whoever our client certificate names may not send to it",
+}
+"""What the alerts about certificates mean that come from a receiver, and so speak of ours."""

@@ -66,7 +66,7 @@ def check_url(url: str, *, allow_http: bool, allow_private_networks: bool, ports
     Raises:
         ValueError: it may not; the message says what is wrong, and what would be right.
     """
-    target = _read(url)
+    target = _read(url, allow_http=allow_http)
     scheme, host, port = target.origin
     if scheme == "http" and not allow_http:
         raise ValueError(
@@ -93,7 +93,7 @@ def target_of(
     """
     try:
         check_url(url, allow_http=allow_http, allow_private_networks=allow_private_networks, ports=ports)
-        return _read(url)
+        return _read(url, allow_http=allow_http)
     except ValueError as error:
         raise Trouble(f"the webhook's URL cannot be used: {error}") from None
 
@@ -119,7 +119,7 @@ def is_address(host: str) -> bool:
     return ":" in host or bool(_NUMBER.fullmatch(host.rpartition(".")[2]))
 
 
-def _read(url: str) -> Target:
+def _read(url: str, *, allow_http: bool) -> Target:
     """Take a URL apart, more strictly than RFC 3986.
 
     Programs disagree about odd URLs, and what one checks is then not what another connects to. So whatever could be
@@ -131,7 +131,8 @@ def _read(url: str) -> Target:
     parts = _URL.fullmatch(url)
     scheme = parts[1].translate(_LOWER) if parts else ""
     if parts is None or scheme not in _USUAL or not parts[2]:
-        raise ValueError("it must be https://HOST/PATH, e.g. https://example.com/hook")
+        wanted = "http://HOST/PATH or https://HOST/PATH" if allow_http else "https://HOST/PATH"
+        raise ValueError(f"it must be {wanted}, e.g. https://example.com/hook")
     if not url.isprintable() or " " in url or "\\" in url:
         raise ValueError("it holds a space, a backslash or a control character, which must be percent-encoded")
     if parts[5] is not None or "@" in parts[2]:

@@ -159,6 +159,8 @@ def test_headers_may_be_any_mapping_in_any_case() -> None:
         ({"webhook-id": "Größe"}, "not ASCII"),
         ({"webhook-id": "\udc80"}, "not ASCII"),
         ({"webhook-id": 7}, "not ASCII"),
+        ({"webhook-signature": ""}, "webhook-signature is empty"),
+        ({"webhook-signature": b""}, "webhook-signature is empty"),
         ({"webhook-timestamp": "soon"}, "no number of seconds"),
         ({"webhook-timestamp": "-5"}, "no number of seconds"),
         ({"webhook-timestamp": "9" * 5000}, "no number of seconds"),
@@ -221,3 +223,9 @@ def test_whatever_a_stranger_sends_is_a_bad_message_and_nothing_else(headers: An
 def test_a_key_that_is_none_is_found_at_the_start(keys: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"whsec|whpk|base64|32|key"):
         Verifier(*keys)
+
+
+@pytest.mark.parametrize("given", [None, 7, b"whsec_x", [whsec(SECRET), PUBLIC]])
+def test_what_is_no_text_is_no_key_and_how_several_are_given_is_said(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"one by one: Verifier\(first, second\)"):
+        Verifier(given)

@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from receiving import OK, Request, answering, attempt_at, receiving
 
 from stationkeeper.transports import WebhookSender
+from stationkeeper.transports.webhooks.connector import in_words
 from stationkeeper.transports.webhooks.identities import (
     KEPT,
     LONGEST_PEM,
@@ -230,6 +231,52 @@ async def test_a_receiver_that_wants_to_know_us_is_shown_the_certificate() -> No
     assert unknown.error
     assert (known.status, known.error) == (200, "")
     assert script.visitors == ["gateway.example"]
+
+
+STALE = AUTHORITY.issue_cert("gateway.example", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (STALE, "our client certificate has expired"),
+        (trustme.CA().issue_cert("gateway.example"), "it does not know the authority that issued our client"),
+        (None, "it wants to see a client certificate; give the webhook one"),
+    ],
+)
+def test_what_a_receiver_does_not_like_about_our_certificate_is_said(
+    shown: trustme.LeafCert | None, said: str, version: ssl.TLSVersion
+) -> None:
+    if shown is None and version == ssl.TLSVersion.TLSv1_2:
+        said = "HANDSHAKE_FAILURE"  # its alert says no more
+    server, client = Asking(AUTHORITY).tls, ssl.create_default_context()
+    server.minimum_version = server.maximum_version = version
+    AUTHORITY.configure_trust(client)
+    if shown is not None:
+        shown.configure_cert(client)
+    error = trio.BrokenResourceError()
+    error.__cause__ = refused(server, client)
+
+    assert said in in_words(error)
+    assert in_words(error).startswith("TLS failed: ")
+
+
+def refused(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLError:
+    """Return what a client hears of a server that does not take its certificate."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = client.wrap_bio(back, there, server_hostname="127.0.0.1"), server.wrap_bio(there, back, server_side=True)
+    for _ in range(5):
+        for end in ends:
+            try:
+                end.do_handshake()
+                end.read(1)
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                if end is ends[0]:
+                    return error
+    raise AssertionError("the server took the certificate")
 
 
 @pytest.mark.parametrize("identity", [b"", pem(LEAF)])

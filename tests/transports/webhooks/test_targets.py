@@ -46,6 +46,12 @@ def test_a_url_points_somewhere(url: str, host: str, port: int, authority: str, 
     assert (target.authority, target.path) == (authority, path)
 
 
+def test_what_a_url_must_be_depends_on_what_is_allowed() -> None:
+    for http, wanted in ((False, "it must be https://HOST/PATH, "), (True, "it must be http://HOST/PATH or https://")):
+        with pytest.raises(ValueError, match=wanted):
+            check("receiver.example", http=http)
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 ODD = [
