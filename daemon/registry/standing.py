@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+import structlog
 from attrs import evolve
 
 from ...engine.errors import WrongSetting
@@ -22,10 +23,13 @@ from .registrar import Registrar
 from .requests import KEEP
 from .signing import draw_secret, read_secret, write_secret
 from .subscriptions import STANDING_PREFIX
+from .webhook_options import check_authorities, check_identity
 from .webhook_requests import NewWebhook, UrlPolicy
 
 ID_PREFIX: Final = STANDING_PREFIX
 ACTOR: Final = "config"
+
+_log = structlog.get_logger("stationkeeper")
 
 
 def policy_of(webhooks: WebhooksSection) -> UrlPolicy:
@@ -47,13 +51,26 @@ def read_standing(sections: Iterable[WebhookSection], policy: UrlPolicy) -> list
     for section in sections:
         try:
             webhook = _read(section)
-            webhook.check(policy)
+            webhook.check(policy, standing=True)
         except Invalid as error:
             raise WrongSetting(f"[[webhook]] {section.name!r}: {error}") from error
         if section.secret_file is not None:
             webhook = evolve(webhook, secret=_secret(section.name, section.secret_file))
         standing.append(webhook)
+        _warn_of_expired(webhook)
     return standing
+
+
+def _warn_of_expired(webhook: NewWebhook) -> None:
+    for pem, check in (
+        (webhook.client_certificate, check_identity),
+        (webhook.authorities, check_authorities),
+    ):
+        try:
+            if pem is not None:
+                check(pem)
+        except Invalid as error:
+            _log.warning("a certificate of a webhook cannot be used now", webhook=webhook.name, reason=str(error))
 
 
 def _read(section: WebhookSection) -> NewWebhook:

@@ -64,7 +64,7 @@ class Subscriptions:
             SecretsMissing: the log is a copy without its secrets.
             LogUnavailable: the log cannot be written now.
         """
-        webhook.check(self._policy)
+        webhook.check(self._policy, standing=id_prefix == STANDING_PREFIX)
         initial = cast('Literal["none", "state"]', webhook.initial)
         id = id_prefix + new_id(self._book.now())
         async with self._turn:
@@ -88,7 +88,7 @@ class Subscriptions:
             SecretsMissing: the log is a copy without its secrets.
             LogUnavailable: the log cannot be written now.
         """
-        changes.check(self._policy)
+        changes.check(self._policy, standing=standing)
         async with self._turn:
             before = self.webhook_record(id)
             if not standing:

@@ -133,19 +133,18 @@ def check_concurrency(concurrency: int | None) -> None:
         )
 
 
-def check_identity(pem: str) -> None:
-    """A certificate, with those between it and its authority, and its key, in one text."""
-    _check_pem("client_certificate", pem, identities.check_identity)
+def check_identity(pem: str, *, expired: bool = False) -> None:
+    """A certificate, with those between it and its authority, and its key, in one text. *expired*: it may be over."""
+    _check_pem("client_certificate", pem, identities.check_identity, expired=expired)
 
 
-def check_authorities(pem: str) -> None:
-    """Certificates of authorities, and nothing secret beside them."""
-    _check_pem("authorities", pem, identities.check_authorities)
+def check_authorities(pem: str, *, expired: bool = False) -> None:
+    """Certificates of authorities, and nothing secret beside them. *expired*: they may be over."""
+    _check_pem("authorities", pem, identities.check_authorities, expired=expired)
 
 
-def _check_pem(field: str, pem: str, check: Callable[..., str]) -> None:
-    # Not whether it is over: what stands in the configuration must not keep the daemon from starting one day.
-    begun = max((one.not_valid_before_utc for one in read_certificates(pem)), default=None)
+def _check_pem(field: str, pem: str, check: Callable[..., str], *, expired: bool) -> None:
+    begun = max((one.not_valid_before_utc for one in read_certificates(pem)), default=None) if expired else None
     try:
         check(pem, now=begun)
     except ValueError as error:

@@ -58,8 +58,12 @@ class WebhookChanges:
     secret: str | Keep = field(default=KEEP, repr=False)
     """`whsec_...`, if the changes add `v1`; drawn if none is given."""
 
-    def check(self, policy: UrlPolicy) -> None:
-        """Raise `Invalid` where a field cannot be as it is."""
+    def check(self, policy: UrlPolicy, *, standing: bool = False) -> None:
+        """Raise `Invalid` where a field cannot be as it is.
+
+        *standing*: it stands in the configuration, where a certificate that is over one day must not keep the daemon
+        from starting.
+        """
         if self.url is not KEEP:
             policy.check(self.url)
         if self.events is not KEEP:
@@ -74,21 +78,21 @@ class WebhookChanges:
             check_word("mode", self.mode, MODES)
         if self.format is not KEEP:
             check_word("format", self.format, FORMATS)
-        self._check_trust()
+        self._check_trust(expired=standing)
         if self.rate is not KEEP:
             check_rate(self.rate)
         if self.concurrency is not KEEP:
             check_concurrency(self.concurrency)
 
-    def _check_trust(self) -> None:
+    def _check_trust(self, *, expired: bool) -> None:
         if self.signatures is not KEEP:
             check_signatures(self.signatures)
         if self.headers is not KEEP:
             check_headers(self.headers)
         if isinstance(self.client_certificate, str):
-            check_identity(self.client_certificate)
+            check_identity(self.client_certificate, expired=expired)
         if isinstance(self.authorities, str):
-            check_authorities(self.authorities)
+            check_authorities(self.authorities, expired=expired)
 
 
 @frozen(kw_only=True)
@@ -121,9 +125,9 @@ class NewWebhook:
             named["secret"] = KEEP
         return WebhookChanges(**named)
 
-    def check(self, policy: UrlPolicy) -> None:
-        """Raise `Invalid` where a field cannot be as it is."""
-        self.as_changes().check(policy)
+    def check(self, policy: UrlPolicy, *, standing: bool = False) -> None:
+        """Raise `Invalid` where a field cannot be as it is; *standing* as for `WebhookChanges`."""
+        self.as_changes().check(policy, standing=standing)
         check_word("initial", self.initial, ("none", "state"))
         if self.secret is not None and "v1" not in self.signatures:
             raise Invalid("secret", "v1 alone is signed with it; name v1 among the signatures, or leave it out")

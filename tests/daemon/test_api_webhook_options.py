@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from cryptography.hazmat.primitives.serialization import (
 from office import Office, open_office
 
 from stationkeeper.daemon.api import webhook_shapes
+from stationkeeper.daemon.configuration.webhooks import WebhookSection
+from stationkeeper.daemon.registry.standing import bring_into_line, read_standing
 from stationkeeper.daemon.registry.subscriptions import STANDING_PREFIX
-from stationkeeper.daemon.registry.webhook_requests import NewWebhook
+from stationkeeper.daemon.registry.webhook_requests import NewWebhook, UrlPolicy
 from stationkeeper.engine.events import WebhookFailed, WebhookResumed, WebhookSuspended
 from stationkeeper.projections import webhooks
 
@@ -248,6 +251,30 @@ async def test_the_overlap_is_a_day_unless_it_is_said(given: dict[str, Any] | No
     if record.retired_at is not None:
         assert 86_390_000_000 < record.retired_at - now <= 86_400_000_000
     assert answer.json["secret"].startswith("whsec_")
+
+
+async def test_a_certificate_that_is_over_is_taken_from_the_configuration_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There it must not keep the daemon from starting one day, and the log says so."""
+    past = datetime(2001, 1, 1, tzinfo=UTC)
+    pem = trustme.CA().issue_cert("ours.example", not_before=past, not_after=past + timedelta(days=1))
+    identity = tmp_path / "ours.pem"
+    pem.private_key_and_cert_chain_pem.write_to_path(str(identity))
+    section = WebhookSection(name="mine", url=URL, secret_file=tmp_path / "mine.secret", client_certificate=identity)
+    async with open_office() as office:
+        refused = await office.ask("POST", "/webhooks", {"url": URL, "client_certificate": identity.read_text()})
+        other = (await made(office))["id"]
+        patched = await office.ask("PATCH", f"/webhooks/{other}", {"client_certificate": identity.read_text()})
+        standing = read_standing([section], UrlPolicy())
+        await bring_into_line(office.engine, office.registrar, standing)
+        await bring_into_line(office.engine, office.registrar, standing)
+
+    for answer in (refused, patched):
+        assert (answer.status, "expired on 2001-01-02; give its successor" in answer.json["detail"]) == (422, True)
+    said = capsys.readouterr()
+    assert "mine" in said.out + said.err
+    assert "expired on 2001-01-02" in said.out + said.err
 
 
 async def test_a_secret_that_stands_in_the_configuration_is_not_rotated_over_the_api() -> None:
