@@ -65,6 +65,8 @@ class Destination:
     """Attempts in flight, at most."""
     accepted_at: Micros = 0
     """When it last accepted a message, or was added or enabled."""
+    afresh_at: Micros = 0
+    """When it was added, enabled or mended last: what failed before counts no more."""
     failing_since: Micros | None = None
     """When the first attempt was made at the oldest message that was parked since then; none if none was. What is
     younger than that the deliveries know themselves."""

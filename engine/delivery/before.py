@@ -88,12 +88,15 @@ class Before:
         if known is None or known.round != message.round:
             return None
         destination = self._owing().destination(message.webhook)
-        if destination is not None and known.at > destination.accepted_at:
+        afresh_at = 0 if destination is None else destination.afresh_at
+        if destination is not None and known.at > max(destination.accepted_at, afresh_at):
             self._failed_at(message.webhook, known.at)
         if known.number > 1:
             self._unsummed.add(message.id)
         # The wall clock may have been set meanwhile: no message waits longer than the delay that made its due.
         waits = min(max(0.0, (known.due - self._now()) / 1_000_000), known.delay)
+        if known.at < afresh_at:
+            waits = 0.0  # as for what was known when it was enabled or mended (`Lanes.direct`)
         return Progress(
             round=message.round,
             attempts=known.number,

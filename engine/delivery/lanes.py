@@ -146,11 +146,11 @@ class Lanes:
         lane = self._land(message)
         queue = lane.queue
         if answer.local and not answer.accepted:
-            pause = queue.condition.hindered(answer, now, held=queue.held_until > now)
+            pause = lane.condition.hindered(answer, now, held=queue.held_until > now)
             queue.held_until = max(queue.held_until, now + pause)
             return self._return(lane, message, now, pause)
         tripped = queue.condition.breaker.tripped
-        verdict = self._judge(queue, message, answer, now, moot=lane.moot)
+        verdict = self._judge(lane, message, answer, now)
         if queue.condition.breaker.tripped and not tripped:
             queue.shed(waiting=False)
         if verdict.outcome in ("delivered", "parked"):
@@ -166,7 +166,7 @@ class Lanes:
         lane = self._land(message)
         if lane.moot:
             return self._return(lane, message, now, 0.0)
-        lane.queue.condition.breaker.abandon(message.id)
+        lane.condition.breaker.abandon(message.id)
         known = self.tried.known(message)
         self._finish(lane, message)
         self._offer(lane.queue, now)
@@ -241,23 +241,24 @@ class Lanes:
             if lane.ticket:
                 self._place(lane, now)
 
-    def _judge(self, queue: Queue, message: Owed, answer: Answer, now: float, *, moot: bool) -> Verdict:
+    def _judge(self, lane: Lane, message: Owed, answer: Answer, now: float) -> Verdict:
+        queue, condition = lane.queue, lane.condition
         before = self.tried.known(message)
         attempts = (before.attempts if before else 0) + 1
         if answer.accepted:
-            queue.condition.accepted()
+            condition.accepted()
             return Verdict(outcome="delivered", attempts=attempts)
         if queue.destination is None:
             return Verdict(outcome="dropped", attempts=attempts)
-        reason = queue.condition.failed(message.id, answer, now)
-        disable = reason if queue.active else ""
+        reason = condition.failed(message.id, answer, now)
+        disable = reason if queue.active and condition is queue.condition else ""
         queue.disabling = queue.disabling or bool(disable)
-        if moot:
+        if lane.moot:
             return Verdict(outcome="dropped", attempts=attempts, disable=disable)
         after = next_attempt(self.retry, message.id, before, message.round, answer, now)
         if after is None:
             return Verdict(outcome="parked", attempts=attempts, disable=disable)
-        sooner = queue.condition.ask_again(answer)
+        sooner = condition.ask_again(answer)
         if sooner is not None and sooner > now:
             after = replace(after, due=sooner)
         self.tried.note(message, after)
@@ -268,7 +269,7 @@ class Lanes:
     def _begin(self, lane: Lane, now: float) -> None:
         message, queue = lane.head, lane.queue
         assert message is not None
-        lane.flying, lane.host, lane.moot = message, queue.host, False
+        lane.flying, lane.host, lane.condition, lane.moot = message, queue.host, queue.condition, False
         self._flying[message.id] = lane
         queue.flying += 1
         queue.host.flying += 1
@@ -284,7 +285,7 @@ class Lanes:
 
     def _return(self, lane: Lane, message: Owed, now: float, pause: float) -> Verdict:
         """Let a lane whose attempt was none be as it was before."""
-        lane.queue.condition.breaker.abandon(message.id)
+        lane.condition.breaker.abandon(message.id)
         known = self.tried.known(message)
         lane.flying = None
         self._place(lane, now)

@@ -21,20 +21,29 @@ FAILED_EVERY: Final = 60.0
 class Life:
     """What the log says of how a webhook fares, and what it has to be told next."""
 
-    __slots__ = ("_begun", "_failed_at", "_reason", "_status", "telling", "told")
+    __slots__ = ("_afresh_at", "_begun", "_failed_at", "_reason", "_status", "telling", "told")
 
     def __init__(self) -> None:
         self.told: Health = "well"
         """As the log has it."""
         self.telling = False
         """Whether something is being recorded."""
+        self._afresh_at: Micros = 0
         self._begun: Micros = 0
         self._reason = ""
         self._status: int | None = None
         self._failed_at: float | None = None
 
+    def afresh(self, at: Micros) -> None:
+        """Forgive what was attempted before it was added, enabled or mended, *at* then."""
+        self._afresh_at = at
+        if self._begun < at:
+            self._begun = 0
+
     def answered(self, answer: Answer, at: Micros) -> None:
         """Note the answer to an attempt that began *at* then."""
+        if at < self._afresh_at:
+            return
         if answer.accepted:
             self._begun = 0
         else:

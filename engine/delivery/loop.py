@@ -146,6 +146,7 @@ class Deliveries:
             seen = self._seen.setdefault(webhook, Seen())
             seen.accepted_at = max(seen.accepted_at, destination.accepted_at)
             seen.life.told = destination.health
+            seen.life.afresh(destination.afresh_at)
         self._lanes.direct(webhook, destination, self._clock.stepless())
         self._news.set()
 

@@ -27,7 +27,7 @@ PROBES: Final = 1
 class Lane:
     """What the scheduler knows of one lane: it is in flight, or ready, or waits for its time."""
 
-    __slots__ = ("finished", "flying", "head", "host", "moot", "queue", "queued", "subject", "ticket")
+    __slots__ = ("condition", "finished", "flying", "head", "host", "moot", "queue", "queued", "subject", "ticket")
 
     def __init__(self, queue: Queue, subject: str) -> None:
         self.queue = queue
@@ -38,6 +38,9 @@ class Lane:
         """What is in flight, or whose outcome is not in the log yet."""
         self.host = queue.host
         """Where what is in flight goes."""
+        self.condition = queue.condition
+        """Which an answer to what is in flight concerns: that of an attempt from before a mending says nothing of what
+        was mended."""
         self.moot = False
         """Whether what is in flight is owed no more."""
         self.finished: tuple[str, int] | None = None
@@ -134,11 +137,15 @@ class Queue:
 
 
 def mended(before: Destination, now: Destination) -> bool:
-    """Return whether attempts may fare differently now. Of secrets and keys the newest counts."""
+    """Return whether attempts may fare differently now. Of secrets and keys the newest counts.
+
+    One that was enabled may, though it was active all the time: its breaker may have suspended it.
+    """
 
     def blamed(destination: Destination) -> tuple[object, ...]:
         newest = destination.secrets[:1], destination.keys[:1], destination.headers
-        return destination.url, newest, destination.identity, destination.authorities, destination.state
+        places = destination.url, newest, destination.identity, destination.authorities
+        return *places, destination.state, destination.afresh_at
 
     return blamed(before) != blamed(now)
 

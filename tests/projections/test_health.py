@@ -125,7 +125,7 @@ def test_the_deliveries_are_told_all_that_is_recorded_of_where_messages_go() -> 
     assert told is not None
     assert told.health == "failing"
     assert {name: getattr(told, name) for name in record} == record
-    known = {*record, "webhook", "state", "health", "accepted_at", "failing_since"}
+    known = {*record, "webhook", "state", "health", "accepted_at", "afresh_at", "failing_since"}
     assert {field.name for field in fields(Destination)} == known
 
 
