@@ -182,6 +182,7 @@ class Box:
             rate=record.rate,
             concurrency=record.concurrency,
             accepted_at=self.accepted_at,
+            afresh_at=self.afresh_at,
             failing_since=self._failing_since(),
         )
 
@@ -207,14 +208,17 @@ class Box:
     def _failing_since(self) -> Micros | None:
         """Return since when it accepted nothing, as far as parked messages and the log's word on its health tell."""
         trouble = self.webhook.trouble
-        told = None if trouble is None or trouble.since < self.accepted_at else trouble.since
+        forgiven = max(self.accepted_at, self.afresh_at)
+        told = None if trouble is None or trouble.since < forgiven else trouble.since
         return min((since for since in (self.failing_since, told) if since is not None), default=None)
 
     # --- moves -------------------------------------------------------------------------------------------------------
 
-    def mend(self, webhook: Webhook, at: Micros) -> None:
-        """Follow a change of the subscription. One that is enabled or mended starts afresh."""
-        enabled = webhook.state == "active" and self.webhook.state != "active"
+    def mend(self, webhook: Webhook, at: Micros, *, enabled: bool) -> None:
+        """Follow a change of the subscription. One that is *enabled* or mended starts afresh.
+
+        That holds also for one that is active: whoever enables a suspended webhook has mended its receiver.
+        """
         if enabled or mended(self.webhook, webhook):
             self.afresh_at, self.failing_since = at, None
         if enabled:

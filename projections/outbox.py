@@ -24,6 +24,7 @@ from ..engine.events import (
     Micros,
     StationSettled,
     WebhookDisabled,
+    WebhookEnabled,
     WebhookRecovered,
     WebhookTested,
 )
@@ -72,14 +73,14 @@ class Outbox:
             if box.webhook.asks_for(type) and (station is None or box.webhook.covers(station, site))
         ]
 
-    def follow(self, change: Subscription, at: Micros) -> list[Owed]:
-        """Follow what an event of this time changed of a webhook."""
+    def follow(self, change: Subscription, at: Micros, *, enabled: bool = False) -> list[Owed]:
+        """Follow what an event of this time changed of a webhook; *enabled*: that is what it did."""
         if change.now is None:
             return self.boxes.pop(change.webhook).cancel()
         if change.before is None:
             self.boxes = dict(sorted({**self.boxes, change.webhook: Box(change.now, self.scenes)}.items()))
         else:
-            self.boxes[change.webhook].mend(change.now, at)
+            self.boxes[change.webhook].mend(change.now, at, enabled=enabled)
         return []
 
     # --- for the delivery --------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def _tell_settled(outbox: Outbox, recorded: Recorded, event: StationSettled, bel
 def _follow_webhook(outbox: Outbox, recorded: Recorded, event: Event, below: Below) -> Sequence[Owed]:
     owed: list[Owed] = []
     for change in below.changes(webhooks):
-        owed += outbox.follow(change, recorded.at)
+        owed += outbox.follow(change, recorded.at, enabled=isinstance(event, WebhookEnabled))
         if change.now is not None and change.before is None and change.now.record.initial == "state":
             owed += _tell_all(outbox.boxes[change.webhook], recorded, below)
     return owed
@@ -372,7 +373,7 @@ def _itself(outbox: Outbox) -> Outbox:
 
 outbox: Projection[Outbox, Owed] = Projection(
     name="outbox",
-    version=4,
+    version=5,
     kinds=frozenset(_FOLDS),
     initial=Outbox,
     apply=_apply,
