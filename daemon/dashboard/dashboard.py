@@ -38,6 +38,7 @@ from .subscriptions import (
     Lookout,
     happened_view,
     past_view,
+    settings_view,
     subscription_of,
     subscriptions_of,
 )
@@ -163,7 +164,8 @@ class Dashboard:
     async def subscription(self, webhook: Webhook, span: str) -> dict[str, Any]:
         """Return what the page of a subscription shows."""
         past, happened = await past_view(self.engine, webhook, span), await happened_view(self.engine, webhook)
-        return {"subscription": subscription_of(self.engine, webhook), **past, **happened, **self._status()}
+        shown, settings = subscription_of(self.engine, webhook), settings_view(self.engine, webhook)
+        return {"subscription": shown, **settings, **past, **happened, **self._status()}
 
     def subscription_parts(self, id: str, span: str) -> Parts:
         """Return the parts of that page."""
@@ -179,8 +181,13 @@ class Dashboard:
         async def happened() -> str:
             return render("subscription_happened.html", **await happened_view(engine, webhook), **self._status())
 
+        async def settings() -> str:
+            await trio.lowlevel.checkpoint()
+            return render("subscription_settings.html", **settings_view(engine, webhook), **self._status())
+
         return {
             "main": Part(key=(shown, engine.mute), render=_rendered("subscription_main.html", view)),
+            "settings": Part(key=webhook.record, render=settings),
             "past": Part(key=engine.now() // FRESH, render=past),
             "answers": Part(key=(shown.answers, shown.state), render=_rendered("subscription_answers.html", view)),
             "happened": Part(key=webhook, render=happened),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 from attrs import field, frozen
 from markupsafe import Markup
 
 from ...engine import Engine
+from ...engine.clock import parse_time
 from ...engine.delivery.health import Answered, Health
 from ...engine.events import Micros
 from ...projections import outbox, webhooks
 from ...projections.webhooks import Webhook
 from ..api.deliveries import Backlog, backlog_of, past_of
-from ..api.webhook_views import State, accepted_at, problem_of, state_of
+from ..api.webhook_views import State, accepted_at, problem_of, shown_webhook, state_of
 from .chart import DAY, WEEK, Span, chart, columns_of
 from .timeline import timeline
 from .views import SHARE
@@ -129,3 +130,15 @@ async def past_view(engine: Engine, webhook: Webhook, span: str) -> dict[str, An
 async def happened_view(engine: Engine, webhook: Webhook) -> dict[str, Any]:
     """Return what happened to a webhook itself, newest first."""
     return {"id": webhook.id, "moments": (await timeline(engine, webhook.id))[:MOMENTS]}
+
+
+def settings_view(engine: Engine, webhook: Webhook) -> dict[str, Any]:
+    """Return how a webhook is sent what it asks for."""
+    given, now, record = shown_webhook(engine, webhook.id), engine.now(), webhook.record
+    ours = cast("dict[str, str] | None", given["client_certificate"])
+    several = len(record.secrets) > 1 or len(record.keys) > 1
+    return {
+        "set": given,
+        "ends": None if ours is None else parse_time(ours["notAfter"]),
+        "old_until": record.retired_at if several and record.retired_at and record.retired_at > now else None,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from heapq import merge
 from operator import attrgetter
 from typing import Final, Literal, TypeAlias
@@ -13,6 +14,7 @@ from attrs import frozen
 from ...engine import Engine
 from ...engine.codec import decode
 from ...engine.entry import Recorded
+from ...engine.errors import UnreadableEvent
 from ...engine.events import (
     ConnectionClosed,
     ConnectionOpened,
@@ -25,12 +27,15 @@ from ...engine.events import (
     GatewayLost,
     GatewayStopped,
     Micros,
+    WebhookAdded,
     WebhookDisabled,
     WebhookEnabled,
     WebhookFailed,
     WebhookPaused,
+    WebhookRecord,
     WebhookResumed,
     WebhookSuspended,
+    WebhookUpdated,
 )
 from ...engine.log import Log
 from ...engine.names import run_of
@@ -38,6 +43,7 @@ from ...engine.sending import MessageState, Owed
 from ...projections import outbox, webhooks
 from ..api.events import READERS
 from ..words import told
+from .changes import changed
 
 Tone: TypeAlias = Literal["good", "bad", "held", "plain"]
 
@@ -60,6 +66,7 @@ _TONES: Final[dict[str, Tone]] = {
     WebhookEnabled.kind: "good",
     WebhookPaused.kind: "held",
 }
+_RECORDS: Final = frozenset({WebhookAdded.kind, WebhookUpdated.kind})
 _OF_RUNS: Final = frozenset({GatewayLost.kind, GatewayStopped.kind, GatewayLapsed.kind})
 _OF_MESSAGES: Final = frozenset(
     {DeliverySucceeded.kind, DeliveryParked.kind, DeliveryRequested.kind, DeliverySkipped.kind}
@@ -109,11 +116,26 @@ async def timeline(engine: Engine, station: str) -> list[Moment]:
             at=recorded.at,
             kind=recorded.kind,
             tone=_tone(recorded),
-            words=told(recorded),
+            words=words,
             messages=tuple(by_cause.get(recorded.position, ())),
         )
-        for recorded in reversed(events)
+        for recorded, words in reversed(list(_worded(events)))
     ]
+
+
+def _worded(events: Iterable[Recorded]) -> Iterator[tuple[Recorded, str]]:
+    """Say each event in words; a change of a subscription by what it changed, if the record before it is there."""
+    before: WebhookRecord | None = None
+    for recorded in events:
+        event = None
+        if recorded.kind in _RECORDS:
+            with suppress(UnreadableEvent):
+                event = decode(recorded)
+        if isinstance(event, WebhookUpdated) and before is not None:
+            yield recorded, changed(before, event)
+        else:
+            yield recorded, told(recorded)
+        before = event if isinstance(event, WebhookRecord) else before
 
 
 def newest(log: Log, station: str, head: int) -> list[Recorded]:

@@ -91,6 +91,38 @@ async def test_one_that_is_disabled_is_not_said_to_be_tried() -> None:
     assert "one at a time" not in said
 
 
+async def test_the_page_says_how_a_webhook_is_sent_and_what_was_changed_but_nothing_secret() -> None:
+    async with open_office() as office:
+        webhook = await subscribed(office)
+        for change in (
+            {"mode": "latest", "format": "cloudevents", "stations": ["CP-*"], "rate": 2.5},
+            {"signatures": ["v1", "v1a"], "headers": {"X-Token": "canary-value"}},
+            {"headers": {"X-Token": "another-value"}, "name": "Invoices"},
+        ):
+            assert (await office.ask("PATCH", f"/webhooks/{webhook}", change)).status == 200
+        secret = (await office.ask("POST", f"/webhooks/{webhook}/rotate-secret")).json
+        said = await page(office, webhook)
+
+    for told in (
+        "the newest state alone",
+        "CloudEvents 1.0",
+        "v1, v1a",
+        "whpk_",
+        '<dd class="code">X-Token</dd>',
+        "at most 2.5",
+        "signs beside the new one until",
+        "its stations from * to CP-*; its mode from every to latest; its format from standard to cloudevents; "
+        "its messages a second from none to 2.5",
+        "signed with an Ed25519 key, too; header X-Token added",
+        "its name from Billing to Invoices; header X-Token replaced",
+        "secret rotated; the old one signs until 20",
+    ):
+        assert told in said
+    assert "canary" not in said
+    assert "another-value" not in said
+    assert secret["secret"] not in said
+
+
 async def test_what_a_receiver_says_is_text_and_nothing_else() -> None:
     async with open_office() as office:
         webhook = await subscribed(office, "<script>alert(1)</script>")
