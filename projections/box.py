@@ -24,6 +24,7 @@ from .packed import (
     SIZE,
     again,
     at_of,
+    behind,
     find,
     id_of,
     is_flip,
@@ -32,6 +33,7 @@ from .packed import (
     pack_id,
     place_of,
     position_of,
+    records_of,
     round_of,
     state_of,
     unpack,
@@ -89,6 +91,8 @@ class Box:
         """By id, what was delivered, with its subject: the one delivered longest ago first."""
         self._destination: Destination | None = None
         """What `destination` returned last, as long as it is so."""
+        self._oldest: tuple[bytes, str] | None = None
+        """The oldest pending record and its subject, as long as that is known."""
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -110,7 +114,7 @@ class Box:
 
     def lane(self, subject: str) -> Iterator[Owed]:
         """Return what is pending in one lane, in the order in which it must be sent."""
-        return (self._owed(subject, record) for record in _records(self.lanes.get(subject, b"")))
+        return (self._owed(subject, record) for record in records_of(self.lanes.get(subject, b"")))
 
     def heads(self) -> Iterator[Owed]:
         """Return what stands at the head of each lane, the lane first that has been owing for longest."""
@@ -118,22 +122,29 @@ class Box:
 
     def pending(self) -> Iterator[Owed]:
         """Return all that is pending, each lane in order."""
-        return (self._owed(subject, record) for subject, lane in self.lanes.items() for record in _records(lane))
+        return (self._owed(subject, record) for subject, lane in self.lanes.items() for record in records_of(lane))
 
     def oldest(self) -> tuple[Owed, Micros | None] | None:
         """Return the oldest pending message, and when its cause was, if that is known; none if nothing is pending."""
-        if not self.lanes:
-            return None
-        record, subject = min((lane[:SIZE], subject) for subject, lane in self.lanes.items())
-        return self._owed(subject, record), at_of(record)
+        oldest = self._first()
+        return None if oldest is None else (self._owed(oldest[1], oldest[0]), at_of(oldest[0]))
 
     def oldest_cause(self) -> int | None:
         """Return the position of the oldest cause of a pending message; none if nothing is pending."""
-        return position_of(min(self.lanes.values())) if self.lanes else None
+        oldest = self._first()
+        return None if oldest is None else position_of(oldest[0])
+
+    def _first(self) -> tuple[bytes, str] | None:
+        """Return the oldest pending record, and its subject."""
+        # Lists of webhooks and metrics ask again and again, also of one that is paused and owed tens of thousands.
+        if self._oldest is None and self.lanes:
+            subject = min(self.lanes, key=self.lanes.__getitem__)
+            self._oldest = self.lanes[subject][:SIZE], subject
+        return self._oldest
 
     def causes(self, subject: str) -> Iterator[int]:
         """Return the positions of the causes of what is pending in one lane."""
-        return map(position_of, _records(self.lanes.get(subject, b"")))
+        return map(position_of, records_of(self.lanes.get(subject, b"")))
 
     def messages(
         self, state: MessageState, *, after: tuple[int, str] | None = None, limit: int | None = None
@@ -146,10 +157,10 @@ class Box:
         """
         least = b"" if after is None else after[0].to_bytes(8, "big") + (pack_id(after[1]) or b"")
         if state == "pending":
-            begun = [(rest, subject) for subject, lane in self.lanes.items() if (rest := _behind(lane, least))]
+            begun = [(rest, subject) for subject, lane in self.lanes.items() if (rest := behind(lane, least))]
             # The first so many messages are in the lanes that begin first.
             chosen = begun if limit is None else nsmallest(limit, begun, key=lambda lane: place_of(lane[0]))
-            found = [(record, subject) for lane, subject in chosen for record in _records(lane)]
+            found = [(record, subject) for lane, subject in chosen for record in records_of(lane)]
         else:
             found = [(record, subject) for subject, record in self._put_away_as(state) if place_of(record) > least]
         found.sort(key=lambda one: place_of(one[0]))
@@ -214,16 +225,22 @@ class Box:
 
     # --- moves -------------------------------------------------------------------------------------------------------
 
-    def mend(self, webhook: Webhook, at: Micros, *, enabled: bool) -> None:
+    def mend(self, webhook: Webhook, at: Micros, *, enabled: bool) -> list[Owed]:
         """Follow a change of the subscription. One that is *enabled* or mended starts afresh.
 
         That holds also for one that is active: whoever enables a suspended webhook has mended its receiver.
         """
+        # What waits already is as old as what comes: whoever turns to the latest after an outage wants no more of it.
+        turned = webhook.record.mode == "latest" and self.webhook.record.mode != "latest"
         if enabled or mended(self.webhook, webhook):
             self.afresh_at, self.failing_since = at, None
         if enabled:
             self.accepted_at = max(self.accepted_at, at)
         self.webhook, self._destination = webhook, None
+        if not turned:
+            return []
+        lanes = [subject for subject, lane in self.lanes.items() if len(lane) > SIZE]
+        return [message for subject in lanes for message in self._supersede(subject)]
 
     def owe(self, message: Owed, told: Told) -> list[Owed]:
         """Let a message be pending; one that is known already stays as it is."""
@@ -238,15 +255,16 @@ class Box:
     def settle(self, id: str, subject: str, round: int, state: Outcome, at: Micros) -> list[Owed]:
         """Let a pending message have its outcome; one of another round changes nothing.
 
-        One that was skipped in flight, and was accepted after all, is delivered.
+        One that was skipped in flight, and was accepted after all, is delivered. That it was accepted counts for the
+        webhook also where the message is remembered no more.
         """
-        record = self._taken(id, subject, round) or (self._skipped(id, round) if state == "delivered" else None)
-        if record is None:
-            return []
         self._destination = None
         if state == "delivered":
             self.accepted_at, self.failing_since = max(self.accepted_at, at), None
-        elif self.failing_since is None:
+        record = self._taken(id, subject, round) or (self._skipped(id, round) if state == "delivered" else None)
+        if record is None:
+            return []
+        if state == "parked" and self.failing_since is None:
             begun = at_of(record[1])
             self.failing_since = max(self.accepted_at, self.afresh_at, at if begun is None else begun)
         return [self._put_away(*record, state)]
@@ -281,7 +299,7 @@ class Box:
     def cancel(self) -> list[Owed]:
         """Let everything pending be cancelled: the webhook was removed (O4)."""
         for subject, lane in self.lanes.items():
-            for record in _records(lane):
+            for record in records_of(lane):
                 self.scenes.settle((position_of(record), subject))
         return [replace(message, state="cancelled") for message in self.messages("pending")]
 
@@ -299,18 +317,34 @@ class Box:
         at, order = len(lane), record[ORDER]
         while at and lane[at - SIZE : at][ORDER] > order:
             at -= SIZE
+        if self._oldest is not None and record < self._oldest[0]:
+            self._oldest = record, subject
         self.lanes[subject] = lane = lane[:at] + record + lane[at:]
         self._pending += 1
         changed = [message]
         if self.webhook.record.mode == "latest" and is_flip(record):
-            # Only the newest state matters, and what somebody asked for.
-            flips = [other for other in _records(lane) if is_flip(other)]
-            changed += [self._skip(subject, other) for other in flips[:-1] if not was_requested(other)]
+            changed += self._supersede(subject)
             lane = self.lanes[subject]
         if len(lane) > LANE * SIZE:
             # Two right after the head: states still alternate, and a subscriber sees the hole by the version.
             changed += [self._skip(subject, lane[at : at + SIZE]) for at in (SIZE, 2 * SIZE)]
         return changed
+
+    def _supersede(self, subject: str) -> list[Owed]:
+        """Skip the older flips of a lane: only the newest state matters, and what somebody asked for."""
+        records = list(records_of(self.lanes[subject]))
+        older = [record for record in records if is_flip(record)][:-1]
+        gone = {record for record in older if not was_requested(record)}
+        if not gone:
+            return []
+        # All at once: who turns to the latest may be owed 64 messages of each of thousands of stations.
+        self.lanes[subject] = b"".join(record for record in records if record not in gone)
+        self._pending -= len(gone)
+        if self._oldest is not None and self._oldest[0] in gone:
+            self._oldest = None
+        for record in gone:
+            self.scenes.settle((position_of(record), subject))
+        return [self._put_away(subject, record, "skipped") for record in older if record in gone]
 
     def _skip(self, subject: str, record: bytes) -> Owed:
         self._leave(subject, find(self.lanes[subject], id_of(record)))
@@ -340,8 +374,11 @@ class Box:
 
     def _leave(self, subject: str, at: int) -> None:
         lane = self.lanes[subject]
-        self.scenes.settle((position_of(lane[at : at + SIZE]), subject))
+        record = lane[at : at + SIZE]
+        self.scenes.settle((position_of(record), subject))
         self._pending -= 1
+        if self._oldest is not None and self._oldest[0] == record:
+            self._oldest = None
         if len(lane) > SIZE:
             self.lanes[subject] = lane[:at] + lane[at + SIZE :]
         else:
@@ -380,15 +417,3 @@ class Box:
         box._aside = {id_of(record): (subject, record) for subject, record in kept.aside}
         box._delivered = {id_of(record): (subject, record) for subject, record in kept.delivered}
         return box
-
-
-def _records(lane: bytes) -> Iterator[bytes]:
-    return (lane[at : at + SIZE] for at in range(0, len(lane), SIZE))
-
-
-def _behind(lane: bytes, least: bytes) -> bytes:
-    """Return a lane from the first record on whose place is behind another."""
-    at = 0
-    while at < len(lane) and place_of(lane[at : at + SIZE]) <= least:
-        at += SIZE
-    return lane[at:]

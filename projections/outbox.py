@@ -80,7 +80,7 @@ class Outbox:
         if change.before is None:
             self.boxes = dict(sorted({**self.boxes, change.webhook: Box(change.now, self.scenes)}.items()))
         else:
-            self.boxes[change.webhook].mend(change.now, at, enabled=enabled)
+            return self.boxes[change.webhook].mend(change.now, at, enabled=enabled)
         return []
 
     # --- for the delivery --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ cause. Records of one lane sort as they must be sent by their first bytes (O2).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
@@ -135,3 +136,16 @@ def find(lane: bytes, id: bytes) -> int:
     while at >= 0 and at % SIZE != _ID.start:
         at = lane.find(id, at + 1)
     return at - _ID.start if at >= 0 else -1
+
+
+def records_of(lane: bytes) -> Iterator[bytes]:
+    """Return the records of a lane, in order."""
+    return (lane[at : at + SIZE] for at in range(0, len(lane), SIZE))
+
+
+def behind(lane: bytes, least: bytes) -> bytes:
+    """Return a lane from the first record on whose place is behind another."""
+    at = 0
+    while at < len(lane) and place_of(lane[at : at + SIZE]) <= least:
+        at += SIZE
+    return lane[at:]

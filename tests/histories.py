@@ -126,7 +126,7 @@ class History:
     def subscribed(self, webhook: str = "w1", *, url: str = "https://hooks.example/", **record: Any) -> Recorded:
         return self.add(WebhookAdded(url=url, **record), webhook)
 
-    def delivered(self, message: Owed, *, round: int | None = None) -> Recorded:
+    def delivered(self, message: Owed, *, round: int | None = None, attempted_at: Micros = START) -> Recorded:
         event = DeliverySucceeded(
             message=message.id,
             webhook=message.webhook,
@@ -134,7 +134,7 @@ class History:
             round=message.round if round is None else round,
             attempts=1,
             status=204,
-            attempted_at=START,
+            attempted_at=attempted_at,
             latency=0.1,
         )
         return self.add(event, message.subject)

@@ -328,17 +328,76 @@ def test_o6_the_latest_alone_is_pending_of_a_station_whose_subscriber_wants_no_m
     assert story.body(story.lane()[-1])["data"]["version"] == 11
 
 
-def test_o6_one_who_turns_to_the_latest_is_skipped_what_is_older_with_the_next_flip() -> None:
+def test_o6_one_who_turns_to_the_latest_is_skipped_what_is_older_at_once() -> None:
     story = Story()
     types = (ONLINE, OFFLINE, CONFIRMED)
     story.subscribed(events=types)
     story.flap(3)
-    story.add(e.WebhookUpdated(url="https://hooks.example/", mode="latest", events=types), "w1")
     settled = story.settled("CP", 6)
-    assert len(story.lane()) == 7
+    oldest, second, *_ = story.lane()
+    story.delivered(oldest)
+    story.requested(oldest)
+    for station in ("A", "B"):
+        story.up(station)
+    changed = len(story.changes)
+    turned = e.WebhookUpdated(url="https://hooks.example/", mode="latest", events=types)
+    story.add(turned, "w1")
 
-    newest = story.up()
-    assert story.positions() == [settled.position, newest.position]
+    assert story.positions() == [oldest.position, settled.position - 1, settled.position], "one was asked for"
+    assert [message.state for message in story.changes[changed:]] == ["skipped"] * 4
+    assert story.changes[changed] == found(story, second)
+    assert (story.outbox.count("w1"), story.outbox.count("w1", "skipped")) == (5, 4)
+    story.add(turned, "w1")
+    assert len(story.changes) == changed + 4, "who wanted the latest already is skipped nothing more"
+
+
+def test_o6_that_something_was_accepted_counts_also_where_it_is_remembered_no_more() -> None:
+    story = Story()
+    story.subscribed(mode="latest")
+    story.up("A")
+    story.parked(story.lane(subject="A")[0])
+    assert destination(story).failing_since is not None
+    story.up()
+    in_flight = story.head()
+    story.flap(ASIDE_KEPT // 2 + 1, "B")
+    story.down()
+    for number in range(ASIDE_KEPT // 2 + 1):
+        story.flap(1, f"C{number}")
+        story.up(f"C{number}")
+    assert story.outbox.find(in_flight.id) is None
+    at = story.events[-1].at + SECOND
+    story.delivered(in_flight, attempted_at=at)
+
+    assert (destination(story).accepted_at, destination(story).failing_since) == (at, None)
+
+
+def test_the_oldest_that_is_owed_is_known_after_whatever_moved() -> None:
+    story = Story()
+    story.subscribed()
+    for station in ("A", "B", "A", "B"):
+        (story.down if story.lane(subject=station) else story.up)(station)
+
+    def oldest() -> tuple[str, int | None]:
+        owed = story.outbox.oldest("w1")
+        assert owed is not None
+        assert owed[0].position == story.outbox.oldest_cause()
+        return owed[0].subject, owed[0].position
+
+    (first, third), (second, _) = story.lane(subject="A"), story.lane(subject="B")
+    assert oldest() == ("A", first.position)
+    story.delivered(first)
+    assert oldest() == ("B", second.position)
+    story.requested(first)
+    assert oldest() == ("A", first.position)
+    story.skipped(first, round=1)
+    assert oldest() == ("B", second.position)
+    story.add(e.WebhookUpdated(url="https://hooks.example/", mode="latest"), "w1")
+    assert oldest() == ("A", third.position)
+    for message in list(story.outbox.pending()):
+        story.delivered(message)
+    assert story.outbox.oldest("w1") is story.outbox.oldest_cause() is None
+    story.up("A")
+    assert oldest()[0] == "A"
 
 
 def test_o6_to_one_who_wants_the_latest_versions_only_rise() -> None:
