@@ -10,26 +10,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from stationkeeper import projections
 from stationkeeper.daemon.audit.verdict import Report, verify
 from stationkeeper.engine.entry import Entry, leaf
 from stationkeeper.engine.errors import Fenced
-from stationkeeper.engine.fold import Fold
+from stationkeeper.engine.fold import Fold, Projection
 from stationkeeper.engine.ledger.keeper import Ledger, open_ledger
 from stationkeeper.engine.ledger.note import VerifyingKey
 from stationkeeper.engine.log.secrets import open_secrets
 from stationkeeper.engine.log.sqlite import SqliteLog, open_log
 from stationkeeper.engine.snapshots import take
-from stationkeeper.projections import (
-    conflicts,
-    deliveries,
-    outbox,
-    presence,
-    refusals,
-    registry,
-    sessions,
-    settling,
-    webhooks,
-)
 
 
 def plain(entry: Entry) -> Entry:
@@ -67,7 +57,7 @@ def vouch(log: SqliteLog) -> None:
 
 def keep_snapshots(log: SqliteLog) -> None:
     """Keep a snapshot of everything that an audit can judge."""
-    fold = Fold([presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals, deliveries])
+    fold = Fold([one for one in vars(projections).values() if isinstance(one, Projection)])
     for recorded in log.read():
         fold.advance(recorded)
     log.keep_snapshots([*take(fold), ledger_of(log).snapshot()])

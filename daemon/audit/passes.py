@@ -17,6 +17,7 @@ from ...engine.runs import runs
 from ...projections import (
     conflicts,
     deliveries,
+    feed,
     outbox,
     presence,
     refusals,
@@ -30,8 +31,9 @@ from .leaves import Leaves
 from .replay import Replay
 
 PROJECTIONS: Final[tuple[Projection[Any, Any], ...]] = (
-    runs, presence, registry, webhooks, outbox, settling, sessions, conflicts, refusals, deliveries,
+    runs, presence, registry, webhooks, outbox, feed, settling, sessions, conflicts, refusals, deliveries,
 )  # fmt: skip
+"""All that a daemon folds and keeps snapshots of, and `sessions`."""
 
 _ROW: Final = re.compile(r"^row (\d+) missing from index event_")
 

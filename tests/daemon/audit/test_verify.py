@@ -112,7 +112,7 @@ def test_snapshots_that_follow_from_the_events_pass(path: Path) -> None:
     report = audit(path)
     assert report.sound
     kept = [check for check in report.checks if check.name.startswith("snapshot")]
-    assert len(kept) == 10
+    assert len(kept) == 11
     assert all(check.state == "ok" for check in kept)
 
 
