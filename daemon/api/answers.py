@@ -5,8 +5,9 @@ from __future__ import annotations
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from heapq import nsmallest
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from fastapi import FastAPI
@@ -118,12 +119,20 @@ async def _http(request: Request, error: Any) -> Response:
 
 async def _unprocessable(request: Request, error: Any) -> Response:
     json = "json" in request.headers.get("content-type", "")
-    errors = [_fault(item, json=json) for item in error.errors()]
+    errors = [_fault(item, _known(request), json=json) for item in error.errors()]
     said = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
     return problem_answer(422, said, errors=errors)
 
 
-def _fault(item: Mapping[str, Any], *, json: bool) -> dict[str, str]:
+def _known(request: Request) -> Sequence[str]:
+    """Return the names of the fields of the body that a route takes."""
+    body: Any = getattr(request.scope.get("route"), "body_field", None)
+    # A body that may be left out is its model or none.
+    models = () if body is None else (body.field_info.annotation, *get_args(body.field_info.annotation))
+    return next((list(model.model_fields) for model in models if hasattr(model, "model_fields")), [])
+
+
+def _fault(item: Mapping[str, Any], known: Sequence[str], *, json: bool) -> dict[str, str]:
     """Say what is wrong in one place. Never with the input itself: it may hold a password."""
     place = tuple(item["loc"])
     if item["type"] == "json_invalid":
@@ -131,7 +140,20 @@ def _fault(item: Mapping[str, Any], *, json: bool) -> dict[str, str]:
         return {"field": "body", "message": f"it is not JSON, from character {place[-1]} on"}
     if place == ("body",) and item["type"] != "missing" and not json:
         return {"field": "body", "message": "send Content-Type: application/json, so that it is read as JSON"}
+    if item["type"] == "extra_forbidden":
+        # Of what lies deeper the names are not at hand.
+        hint = nearest(str(place[-1]), known) if len(place) == 2 else ""
+        return {"field": _field(place), "message": f"there is no such field{hint}"}
+    if item["type"] == "value_error":
+        # In our own words, without those that the library puts before them.
+        return {"field": _field(place), "message": f"wanted is {item['ctx']['error']}"}
     return {"field": _field(place), "message": item["msg"]}
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return a hint at what a word that is not known may mean, to stand behind what says so."""
+    near = get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}" if known else ""
 
 
 def _field(place: Sequence[object]) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import trio
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
+from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,17 +20,22 @@ from ...projections.feed import TYPES, WHOLE, Cursor, Telling, asking_for, feed,
 from ...projections.webhooks import Webhook
 from ..http.streams import EventStream, Push, sse_event
 from ..registry.errors import Invalid
+from ..registry.webhook_options import check_patterns
 from . import message_shapes
 from .answers import json_answer, page, problem_answer
 from .events import BATCH, GATHER, LONGEST_WAIT, reached, wait_for_news
-from .parameters import Limit
+from .parameters import Limit, known_parameters
 from .replays import Replays
 
 _CURSOR: Final = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"
+_A_CURSOR: Final[dict[str, JsonValue]] = {"pattern": _CURSOR}
 _UPGRADE: Final = "A newer release has written this log, and derives messages otherwise: upgrade Stationkeeper."
 
 From: TypeAlias = Annotated[
-    str, Query(pattern=_CURSOR, description="A position, or `next` of the page before; what comes after it is told.")
+    str,
+    Query(
+        json_schema_extra=_A_CURSOR, description="A position, or `next` of the page before; what is after it is told."
+    ),
 ]
 Types: TypeAlias = Annotated[
     list[str] | None,
@@ -43,7 +49,7 @@ Sites: TypeAlias = Annotated[
 
 def pulled(engine: Engine) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(tags=["messages"])
+    router = APIRouter(tags=["messages"], dependencies=[Depends(known_parameters)])
     messages = Messages(engine)
 
     @router.get("/messages", summary="Pull messages", response_model=message_shapes.PulledMessages)
@@ -71,7 +77,9 @@ def pulled(engine: Engine) -> APIRouter:
     @router.get("/messages/stream", summary="Stream messages", response_class=Response,
                 responses={200: {"content": {"text/event-stream": {}}}})  # fmt: skip
     async def stream(
-        after: Annotated[str | None, Query(pattern=_CURSOR, description="As above; without it, from now on.")] = None,
+        after: Annotated[
+            str | None, Query(json_schema_extra=_A_CURSOR, description="As above; without it, from now on.")
+        ] = None,
         event: Types = None,
         station: Stations = None,
         site: Sites = None,
@@ -137,8 +145,11 @@ def _asking(types: Sequence[str] | None, stations: Sequence[str] | None, sites: 
     """Return the filter that was asked for.
 
     Raises:
-        Invalid: there is no such type.
+        Invalid: there is no such type, or a pattern is none.
     """
+    for name, patterns in (("station", stations), ("site", sites)):
+        if patterns is not None:
+            check_patterns(name, patterns)
     for type in types or ():
         if type not in TYPES:
             near = get_close_matches(type, TYPES, n=1, cutoff=0.5)
@@ -154,6 +165,6 @@ def _begin(engine: Engine, given: str, name: str) -> Cursor:
         Invalid: it is no cursor, or the log does not reach so far.
     """
     if not re.fullmatch(_CURSOR, given):
-        raise Invalid(name, "it is a position, or `next` of a page")
+        raise Invalid(name, f"{given[:40]!r} is no position and no `next` of a page")
     position, _, number = given.partition(".")
     return Cursor(reached(engine, int(position), name=name), int(number) if number else WHOLE)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import Path, Query
+from starlette.requests import Request
+
+from ..registry.errors import Invalid
+from .answers import nearest
 
 LISTED: Final = 1_000
 """Entries on one page, at most."""
@@ -19,3 +23,16 @@ Onward: TypeAlias = Annotated[
     int | None, Query(ge=0, lt=_LAST, description="`next` of the page before, in place of `after`.")
 ]
 Kinds: TypeAlias = Annotated[list[str] | None, Query(description="Only events of these kinds.")]
+
+
+async def known_parameters(request: Request) -> None:
+    """Let a route be asked with the parameters that it has alone: with others, too much would be answered.
+
+    Raises:
+        Invalid: there is another one.
+    """
+    route: Any = request.scope["route"]
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise Invalid(name[:60], f"there is no such parameter{nearest(name, known)}")

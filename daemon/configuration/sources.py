@@ -23,7 +23,7 @@ from cattrs.errors import BaseValidationError
 from ...engine.errors import WrongSetting
 from .config import LATER, SECTIONS, Config, GatewaySection, StationsSection
 from .units import Address, Duration, Rate, parse_address, parse_duration, write_duration
-from .webhooks import WebhookSection
+from .webhooks import WebhookSection, WebhooksSection
 
 DEFAULT_FILE: Final = Path("stationkeeper.toml")
 PREFIX: Final = "STATIONKEEPER_"
@@ -68,7 +68,7 @@ def load(
     given |= flags or {}
     sections = {
         name: cls(
-            **{key: _value(name, key, cls, given[name, key]) for key in _keys(cls) if (name, key) in given}
+            **{key: _value(f"[{name}]", key, cls, given[name, key]) for key in _keys(cls) if (name, key) in given}
         )
         for name, cls in SECTIONS.items()
     }  # fmt: skip
@@ -131,11 +131,19 @@ def _webhook(table: dict[str, object], source: str) -> WebhookSection:
         if key not in table:
             raise WrongSetting(f"[[webhook]] {table.get('name', '')!r} (in {source}) lacks {key}")
     webhook = WebhookSection(
-        **{key: _value("webhook", key, WebhookSection, Given(value, source)) for key, value in table.items()}
+        **{
+            key: _value(f"[[webhook]] {table['name']!r}", key, WebhookSection, Given(value, source))
+            for key, value in table.items()
+        }
     )
     if (webhook.secret_file is None) == ("v1" in webhook.signatures):
-        wrong = "lacks secret_file" if webhook.secret_file is None else "has a secret_file, which v1 alone signs with"
-        raise WrongSetting(f"[[webhook]] {webhook.name!r} (in {source}) {wrong}; signatures are {webhook.signatures}")
+        wrong = (
+            'lacks secret_file: v1 signs with a secret, e.g. secret_file = "billing.secret", which is made if it is '
+            "not there"
+            if webhook.secret_file is None
+            else 'has a secret_file, with which v1 alone signs: leave it out, or add "v1" to signatures'
+        )
+        raise WrongSetting(f"[[webhook]] {webhook.name!r} (in {source}) {wrong}")
     return webhook
 
 
@@ -193,7 +201,7 @@ def _value(section: str, key: str, cls: type[Any], given: Given) -> Any:
     metadata = attrs.fields_dict(cls)[key].metadata
     show = metadata.get("show") if isinstance(given.value, str) else None
     said = _shown(show(given.value) if show else given.value)
-    place = f"{'[[webhook]]' if section == 'webhook' else f'[{section}]'} {key} = {said} (in {given.source})"
+    place = f"{section} {key} = {said} (in {given.source})"
     try:
         value = _converter.structure(given.value, _type(cls, key))
     except (ValueError, TypeError, BaseValidationError) as error:
@@ -327,6 +335,7 @@ def _check_together(config: Config) -> None:
         if stations.tls_client_organization is not None:
             raise WrongSetting("[stations] tls_client_organization takes tls_client_ca, too")
     _check_times(config.gateway)
+    _check_timeouts(config.webhooks)
     places = {"[stations] listen": stations.listen, "[stations] tls_listen": stations.tls_listen}
     _check_places({**places, "[http] listen": http.listen})
 
@@ -346,6 +355,18 @@ def _check_times(gateway: GatewaySection) -> None:
             f"[gateway] drain = {write_duration(gateway.drain)} is a part of shutdown_timeout = "
             f"{write_duration(gateway.shutdown_timeout)}: make it at least a second shorter"
         )
+
+
+def _check_timeouts(webhooks: WebhooksSection) -> None:
+    whole, default = webhooks.timeout, WebhooksSection()
+    for key in ("connect_timeout", "tls_timeout", "write_timeout", "answer_timeout"):
+        part: Duration = getattr(webhooks, key)
+        # One that nobody set ends with the whole.
+        if part > whole and part != getattr(default, key):
+            raise WrongSetting(
+                f"[webhooks] {key} = {write_duration(part)} is a part of timeout = {write_duration(whole)}: it cannot "
+                "be longer; raise timeout, or lower it"
+            )
 
 
 def _check_pair(stations: StationsSection, certificate: str, key: str) -> None:

@@ -22,7 +22,8 @@ EVENT_TYPES: Final = (
     "chargestation.offline.confirmed",
     "webhook.disabled",
 )
-"""What a webhook may ask for; `webhook.ping` is sent whenever a test is asked for."""
+"""What a webhook may ask for."""
+PING: Final = "webhook.ping"
 SIGNATURES: Final = ("v1", "v1a")
 """Schemes of Standard Webhooks 1.0.0: HMAC-SHA256, and Ed25519."""
 MODES: Final = ("every", "latest")
@@ -51,6 +52,8 @@ _SLOWEST: Final = 0.001
 _FASTEST: Final = 100_000.0
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, 5.6.2."""
+_CLASS: Final = re.compile(r"\[!?+\]?+[^\]]*\]")
+"""A set of characters in a pattern, as `fnmatch` reads it."""
 _VALUE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 """RFC 9110, 5.5, without what is not ASCII."""
 
@@ -60,6 +63,8 @@ def check_event_types(types: Sequence[str]) -> None:
     if not types:
         raise Invalid("events", f"name at least one of {', '.join(EVENT_TYPES)}")
     for type in types:
+        if type == PING:
+            raise Invalid("events", f"{PING!r} is sent whenever a test is asked for, and takes no wish; leave it out")
         if type not in EVENT_TYPES:
             near = get_close_matches(str(type), EVENT_TYPES, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(EVENT_TYPES)}"
@@ -69,10 +74,13 @@ def check_event_types(types: Sequence[str]) -> None:
 def check_patterns(field: str, patterns: Sequence[str]) -> None:
     """At least one, of characters that can be seen."""
     if not patterns or not all(pattern and pattern.isprintable() for pattern in patterns):
-        what, example = ("sites", '"Harbour*"') if field == "sites" else ("station ids", '"CP-1*"')
+        what, example = ("sites", '"Harbour*"') if field.startswith("site") else ("station ids", '"CP-1*"')
         raise Invalid(field, f'name at least one pattern of {what}, e.g. "*" or {example}')
     if len(patterns) > _MOST_PATTERNS or any(len(pattern) > _LONGEST_PATTERN for pattern in patterns):
         raise Invalid(field, f"up to {_MOST_PATTERNS} patterns of up to {_LONGEST_PATTERN} characters are allowed")
+    for pattern in patterns:
+        if "[" in _CLASS.sub("", pattern):
+            raise Invalid(field, f"{pattern!r} opens a bracket and does not close it; write [[] for a bracket itself")
 
 
 def check_word(field: str, word: str, known: Sequence[str]) -> None:
@@ -102,12 +110,24 @@ def check_headers(headers: Mapping[str, str | None]) -> None:
         seen.add(name.lower())
         if value is None:
             continue
-        if len(value) > _LONGEST_VALUE or not _VALUE.fullmatch(value):
-            raise Invalid(
-                f"headers.{name}",
-                f"its value has {len(value)} characters; 1 to {_LONGEST_VALUE} are allowed, of ASCII, on one line, "
-                "without a space at its ends",
-            )
+        fault = _fault_of(value)
+        if fault:
+            raise Invalid(f"headers.{name}", fault)
+
+
+def _fault_of(value: str) -> str:
+    """Return what is wrong with a header's value, without a word of it; empty if nothing is."""
+    if not value:
+        return "its value is empty; give one, or take the header away with null"
+    if len(value) > _LONGEST_VALUE:
+        return f"its value has {len(value)} characters; up to {_LONGEST_VALUE} are allowed"
+    if "\n" in value or "\r" in value:
+        return "its value has a line break; write it on one line"
+    if value != value.strip(" "):
+        return "its value has a space at an end; take that away"
+    if not _VALUE.fullmatch(value):
+        return "its value has a character that no header can have; characters of ASCII that can be seen are allowed"
+    return ""
 
 
 def _check_header_name(name: str) -> None:
@@ -121,7 +141,8 @@ def check_rate(rate: float | None) -> None:
     """Messages a second, if there is a limit."""
     if rate is not None and not (isfinite(rate) and _SLOWEST <= rate <= _FASTEST):
         raise Invalid(
-            "rate", f"{rate:g} is wrong; {_SLOWEST:g} to {_FASTEST:g} messages a second, or none for no limit"
+            "rate",
+            f"{rate:g} is wrong; {_SLOWEST:g} to {_FASTEST:g} messages a second; without a rate there is no limit",
         )
 
 
@@ -129,7 +150,8 @@ def check_concurrency(concurrency: int | None) -> None:
     """Attempts in flight, if there is a limit of its own."""
     if concurrency is not None and not 1 <= concurrency <= _MOST_CONCURRENT:
         raise Invalid(
-            "concurrency", f"{str(concurrency)[:20]} is wrong; 1 to {_MOST_CONCURRENT} attempts, or none for the usual"
+            "concurrency",
+            f"{str(concurrency)[:20]} is wrong; 1 to {_MOST_CONCURRENT} attempts, or leave it out",
         )
 
 

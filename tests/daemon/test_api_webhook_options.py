@@ -123,11 +123,11 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"headers": {"": CANARY}}, "headers", "no header's name"),
     ({"headers": {"X-A": CANARY, "x-a": CANARY}}, "headers", "stands twice"),
     ({"headers": {"x-b": CANARY, "X-B": CANARY}}, "headers", "stands twice"),
-    ({"headers": {"X-A": f"{CANARY}\r\nX-B: 1"}}, "headers.X-A", "on one line"),
-    ({"headers": {"X-A": f" {CANARY}"}}, "headers.X-A", "without a space at its ends"),
+    ({"headers": {"X-A": f"{CANARY}\r\nX-B: 1"}}, "headers.X-A", "a line break; write it on one line"),
+    ({"headers": {"X-A": f" {CANARY}"}}, "headers.X-A", "a space at an end"),
     ({"headers": {"X-A": f"{CANARY} \u00fc"}}, "headers.X-A", "ASCII"),
-    ({"headers": {"X-A": ""}}, "headers.X-A", "has 0 characters"),
-    ({"headers": {"X-A": CANARY * 1000}}, "headers.X-A", "1 to 4096"),
+    ({"headers": {"X-A": ""}}, "headers.X-A", "is empty"),
+    ({"headers": {"X-A": CANARY * 1000}}, "headers.X-A", "up to 4096 are allowed"),
     ({"headers": {f"X-{n}": CANARY for n in range(21)}}, "headers", "up to 20"),
     ({"client_certificate": CANARY}, "client_certificate", "it holds no private key"),
     ({"client_certificate": "KEY"}, "client_certificate", "it holds no certificate"),
@@ -142,7 +142,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"rate": "5"}, "rate", "number"),
     ({"concurrency": 0}, "concurrency", "1 to 1000 attempts"),
     ({"concurrency": 1.5}, "concurrency", "integer"),
-    ({"header": {"X": "y"}}, "header", "not permitted"),
+    ({"header": {"X": "y"}}, "header", "did you mean headers?"),
+    ({"events": ["webhook.ping"]}, "events", "sent whenever a test is asked for"),
+    ({"stations": ["CP-1", "[abc"]}, "stations", "'[abc' opens a bracket and does not close it"),
+    ({"sites": ["[]"]}, "sites", "does not close it"),
 ]
 NEW_ONLY: list[tuple[dict[str, Any], str, str]] = [
     ({"signatures": ["v1a"], "secret": "whsec_" + "MTIzNDU2" * 6}, "secret", "name v1 among the signatures"),
@@ -232,8 +235,8 @@ async def test_a_scheme_that_is_added_is_handed_out_and_one_that_goes_is_forgott
         ({"overlap": "0s"}, 0, ""),
         ({"overlap": 0}, 0, ""),
         ({"overlap": "31d"}, 0, "30 days"),
-        ({"overlap": "soon"}, 0, "a duration"),
-        ({"at_once": True}, 0, "not permitted"),
+        ({"overlap": "soon"}, 0, "overlap: wanted is a duration"),
+        ({"at_once": True}, 0, "there is no such field; known are secret, overlap"),
     ],
 )
 async def test_the_overlap_is_a_day_unless_it_is_said(given: dict[str, Any] | None, old: int, told: str) -> None:

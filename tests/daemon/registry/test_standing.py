@@ -247,7 +247,7 @@ def test_a_secret_file_is_made_for_the_owner_alone(tmp_path: Path) -> None:
         ({"secret_file": Path("/proc/nowhere/secret")}, None, "cannot be used"),
         ({"header_files": {"X-A": Path("/proc/nowhere")}}, None, "header_files.X-A = '/proc/nowhere' cannot be read"),
         ({"header_files": {"Host": Path("/dev/null")}}, None, "Host is set by Stationkeeper"),
-        ({"header_files": {"X-A": Path("/dev/null")}}, None, "headers.X-A: its value has 0 characters"),
+        ({"header_files": {"X-A": Path("/dev/null")}}, None, "headers.X-A: its value is empty"),
         ({"client_certificate": Path("/dev/null")}, None, "client_certificate: it holds no private key"),
         ({"authorities": Path("/proc/nowhere")}, None, "authorities = '/proc/nowhere' cannot be read"),
     ],
