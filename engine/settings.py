@@ -53,7 +53,8 @@ class Retry:
     jitter: float = 0.1
     """The share by which a delay may be shorter or longer, drawn from the message id, so that a replay agrees."""
     retry_after_cap: float = 24 * HOURS
-    """The longest time, in all, that a receiver may put a message off with Retry-After."""
+    """The longest time, in all, that a receiver may put a message off with Retry-After; also a whole webhook whose
+    breaker is open, until it accepts something."""
     disable_after: float = 5 * 24 * HOURS
     """A webhook that failed for so long without one success is disabled (Svix's five days)."""
 

@@ -10,6 +10,7 @@ however often it is tried. The probe is an ordinary attempt at a message that is
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final, Literal, TypeAlias
 
 State: TypeAlias = Literal["closed", "open", "half open"]
@@ -29,9 +30,12 @@ gone for good gets at most 12 probes an hour."""
 class Breaker:
     """Whether a webhook may be tried now. It does no waiting: `until` says when it is worth asking again."""
 
-    __slots__ = ("_failing", "_pause", "_probe", "until")
+    __slots__ = ("_cap", "_failing", "_pause", "_probe", "_put_off", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, cap: float = inf) -> None:
+        """Make a closed one. *cap*: seconds for which its receiver may put it off in all, until it accepts one."""
+        self._cap = cap
+        self._put_off = 0.0
         self._failing: set[str] = set()
         self._pause = 0.0
         self._probe = ""
@@ -70,7 +74,7 @@ class Breaker:
     def accepted(self) -> None:
         """Note that the receiver accepted something: all is well."""
         self._failing.clear()
-        self._pause, self._probe, self.until = 0.0, "", 0.0
+        self._pause, self._probe, self._put_off, self.until = 0.0, "", 0.0, 0.0
 
     def failed(self, message: str, now: float, *, asked: float = 0.0) -> None:
         """Note that an attempt failed; *asked*: the seconds that the receiver asked to be left alone."""
@@ -86,4 +90,6 @@ class Breaker:
 
     def _open(self, now: float, pause: float, asked: float) -> None:
         self._pause = pause
-        self.until = now + max(pause, asked)
+        more = min(max(0.0, asked - pause), self._cap - self._put_off)
+        self._put_off += more
+        self.until = now + pause + more

@@ -28,7 +28,7 @@ class Condition:
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
         self._gone_since: float | None = None
-        self.breaker = Breaker()
+        self.breaker = Breaker(retry.retry_after_cap)
         self.failing_since: float | None = None
         """When the first failure came after which nothing was accepted; none if it is well."""
         self.trouble = ""
@@ -74,7 +74,7 @@ class Condition:
             # Nobody tells what the receiver would have answered meanwhile: that time does not count against it.
             self.failing_since += now - self._trouble_since
         self.trouble, self._pause = "", 0.0
-        self.breaker.failed(message, now, asked=min(asked_delay(answer), self._retry.retry_after_cap))
+        self.breaker.failed(message, now, asked=asked_delay(answer))
         if answer.status == GONE:
             if self._gone_since is None:
                 self._gone_since = now

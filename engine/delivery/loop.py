@@ -111,7 +111,7 @@ class Deliveries:
         self._supplies = Supplies(self._secret, self._checkpoint)
         self._lanes = Lanes(self._settings, self._owing)
         self._before = Before(self._attempts, self._lanes, self._clock, self._now, self._owing, self._history)
-        self._teller = Teller(self._lanes, self._seen, self._clock, self._now, self._record)
+        self._teller = Teller(self._lanes, self._seen, self._clock, self._now, self._record, self._look_again)
         self._resume()
 
     # --- what the engine tells ---
@@ -242,6 +242,9 @@ class Deliveries:
             self.refresh(webhook)
             self._before.failing_since(webhook)
 
+    def _look_again(self) -> None:
+        self._news.set()
+
     def _may_begin(self) -> bool:
         return not self._mute and self._lanes.unrecorded < self._settings.concurrency and self._writable()
 
@@ -251,7 +254,7 @@ class Deliveries:
         seconds = float("inf")
         if not self._mute and not self._writable():
             seconds = LOG_PATIENCE
-        elif not self._mute and deadline is not None:
+        elif self._may_begin() and deadline is not None:  # else what is due stays due, and looking again begins nothing
             seconds = max(0.0, deadline - self._clock.stepless())
         if self._teller.put_off:
             seconds = min(seconds, max(0.0, min(self._teller.put_off.values()) - self._clock.stepless()))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
 from ..clock import Clock
-from ..events import Event, Micros
+from ..events import Event, Micros, WebhookResumed, WebhookSuspended
 from .health import Seen
 from .lanes import Lanes
+
+_logger = logging.getLogger(__name__)
 
 
 class Record(Protocol):
@@ -26,7 +29,13 @@ class Teller:
     """Sees to it that the log knows how each webhook fares."""
 
     def __init__(
-        self, lanes: Lanes, seen: Mapping[str, Seen], clock: Clock, now: Callable[[], Micros], record: Record
+        self,
+        lanes: Lanes,
+        seen: Mapping[str, Seen],
+        clock: Clock,
+        now: Callable[[], Micros],
+        record: Record,
+        news: Callable[[], None],
     ) -> None:
         self.start_soon: Callable[..., None] = _never
         """Starts a task; the loop puts it here."""
@@ -37,6 +46,7 @@ class Teller:
         self._clock = clock
         self._now = now
         self._record = record
+        self._news = news
 
     def look(self, webhook: str, seen: Seen) -> None:
         """Tell the log how a webhook fares, now or when it may be told, if it does not know."""
@@ -48,6 +58,7 @@ class Teller:
             self.start_soon(self._tell, webhook, seen)
         elif self._clock.stepless() < seen.life.put_off_until:
             self.put_off[webhook] = seen.life.put_off_until
+            self._news()
 
     def tell_late(self) -> None:
         """Tell the log what was put off, as far as it is still so."""
@@ -62,6 +73,7 @@ class Teller:
             while (event := self._due(webhook)) is not None:
                 if await self._record(event, subject=webhook, wanted=partial(self._still_so, webhook, type(event))):
                     seen.life.recorded(event, self._clock.stepless())
+                    _warn(webhook, event)
         finally:
             seen.life.telling = False
         self.look(webhook, seen)
@@ -77,3 +89,11 @@ class Teller:
 
     def _still_so(self, webhook: str, kind: type[Event]) -> bool:
         return isinstance(self._due(webhook), kind)
+
+
+def _warn(webhook: str, event: Event) -> None:
+    """Say on our own log what operators want to know without looking into the event log."""
+    if isinstance(event, WebhookSuspended):
+        _logger.warning("webhook %s is suspended, and probed with one message at a time: %s", webhook, event.reason)
+    elif isinstance(event, WebhookResumed):
+        _logger.info("webhook %s accepts messages again", webhook)

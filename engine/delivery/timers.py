@@ -1,9 +1,12 @@
-"""Timers: who is due, and when. Setting one anew makes the older one void; nothing is ever searched for."""
+"""Timers: who is due, and when. Setting one anew makes the older one void.
+
+Nothing is ever searched for; void ones are dropped when they are due, or when they may be half of all.
+"""
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-from typing import Generic, Protocol, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import Final, Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
@@ -15,15 +18,20 @@ class Timed(Protocol):
 
 T = TypeVar("T", bound=Timed)
 
+FEW: Final = 256
+"""Entries among which void ones do not matter."""
+
 
 class Timers(Generic[T]):
     """A heap of timers. An entry counts only while its owner still bears its ticket."""
 
-    __slots__ = ("_heap", "_tickets")
+    __slots__ = ("_heap", "_most", "_tickets")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
         self._tickets = 0
+        self._most = FEW
+        """More entries than these are worth a look for void ones."""
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -33,6 +41,8 @@ class Timers(Generic[T]):
         self._tickets += 1
         owner.ticket = self._tickets
         heappush(self._heap, (due, owner.ticket, owner))
+        if len(self._heap) > self._most:
+            self._drop_void()
 
     def deadline(self) -> float | None:
         """Return when the next one is due; none if nobody is."""
@@ -49,3 +59,9 @@ class Timers(Generic[T]):
         owner = heappop(self._heap)[2]
         owner.ticket = 0
         return owner
+
+    def _drop_void(self) -> None:
+        # Each time there are twice as many as counted the last time: a few steps for each timer that is set.
+        self._heap = [entry for entry in self._heap if entry[1] == entry[2].ticket]
+        heapify(self._heap)
+        self._most = max(FEW, 2 * len(self._heap))

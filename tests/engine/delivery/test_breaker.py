@@ -132,3 +132,20 @@ def test_a_breaker_obeys_retry_after() -> None:
 
     assert started(machine, 599.0) == []
     assert len(started(machine, 600.0)) == 1
+
+
+def test_retry_after_puts_a_webhook_off_for_its_cap_in_all_until_something_is_accepted() -> None:
+    breaker = Breaker(cap=1000.0)
+    for n in range(FAILURES):
+        breaker.failed(f"m{n}", 0.0, asked=900.0)
+    assert breaker.until == 900.0
+    for until in (900.0 + 20.0 + 110.0, 1030.0 + 40.0):  # what is left of the cap, and then the breaker's own pauses
+        now = breaker.until
+        breaker.begin("probe")
+        breaker.failed("probe", now, asked=900.0)
+        assert breaker.until == until
+
+    breaker.accepted()
+    for n in range(FAILURES):
+        breaker.failed(f"m{n}", 2000.0, asked=900.0)
+    assert breaker.until == 2900.0

@@ -7,6 +7,7 @@ import trio
 from mailroom import DAY, HOUR, MINUTE, SECRETS, Gateway, Receiver, ill, sending
 from trio.testing import MockClock
 
+from stationkeeper.engine.delivery.loop import Deliveries
 from stationkeeper.engine.errors import LogUnavailable
 from stationkeeper.engine.events import (
     DeliveryParked,
@@ -18,7 +19,7 @@ from stationkeeper.engine.events import (
     WebhookUpdated,
 )
 from stationkeeper.engine.sending import Answer, Attempt, Owed
-from stationkeeper.engine.settings import EngineSettings
+from stationkeeper.engine.settings import EngineSettings, Retry
 from stationkeeper.engine.testing.clock import VirtualClock
 from stationkeeper.projections import outbox
 
@@ -341,3 +342,35 @@ async def test_stopping_cuts_off_what_hangs_at_its_deadline(
     async with sending(Gateway(receiver, log=gateway.log)):
         await trio.sleep(1.0)
     assert receiver.versions("CP-1") == [1]
+
+
+async def test_while_outcomes_wait_for_the_log_nobody_looks_again_and_again(
+    receiver: Receiver, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = Gateway(receiver, settings=EngineSettings(concurrency=1, retry=Retry(delays=(0.5,) * 9)))
+    gateway.start()
+    gateway.subscribe()
+    looks, look = [0], Deliveries._wait
+
+    async def counted(self: Deliveries) -> None:
+        looks[0] += 1
+        if looks[0] > 1000:
+            await trio.sleep_forever()  # so that this fails, and does not hang
+        await look(self)
+
+    async def slow(event: Event, *, subject: str = "", id: str | None = None) -> None:
+        await trio.sleep(10.0)
+        await gateway.record(event, subject=subject, id=id)
+
+    monkeypatch.setattr(Deliveries, "_wait", counted)
+    gateway.deliveries._record_event = slow
+    bad: set[str] = set()
+    receiver.answer = lambda attempt: Answer(status=500 if attempt.message in bad else 200)
+    async with sending(gateway):
+        gateway.flip("CP-BAD")
+        bad.update(message.id for message in gateway.fold.state(outbox).pending())
+        await trio.sleep(0.2)
+        gateway.flip("CP-OK")
+        await trio.sleep(9.0)
+
+    assert looks[0] < 20

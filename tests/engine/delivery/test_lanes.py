@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from laning import DAY, ILL, OK, destination, empty, fail, lanes, outage, owed, put, started
 
+from stationkeeper.engine.delivery.timers import FEW
 from stationkeeper.engine.settings import Retry
 
 # --- order and isolation ---------------------------------------------------------------------------------------------
@@ -219,3 +220,17 @@ def test_a_webhook_that_is_mended_while_it_is_being_disabled_begins_at_once() ->
 
     assert not machine.disabling("w")
     assert started(machine, due + DAY) == [owed(1)]
+
+
+def test_news_of_a_lane_that_waits_pile_up_no_timers() -> None:
+    machine = lanes()
+    put(machine, owed(1), owed(2, "CP-2"))
+    for message in started(machine):
+        machine.answered(message, ILL, 0.0)
+    due = machine.deadline()
+    for _ in range(2000):
+        machine.tell_head(owed(1), 1.0)
+
+    assert len(machine._timers) <= FEW + 1
+    assert machine.deadline() == due
+    assert len(started(machine, 10.0)) == 2

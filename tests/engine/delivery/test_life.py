@@ -16,6 +16,7 @@ from stationkeeper.engine.delivery.life import FAILED_EVERY, Life
 from stationkeeper.engine.events import (
     DeliverySkipped,
     DeliverySucceeded,
+    Event,
     WebhookDisabled,
     WebhookFailed,
     WebhookPaused,
@@ -194,6 +195,53 @@ def test_one_that_was_suspended_and_fails_accepted_something_between() -> None:
     life.recorded(WebhookResumed(), 0.0)
 
     assert life.due("failing", 9, 0.0) == WebhookFailed(since=7, reason="answered 500", status=500)
+
+
+async def test_a_failure_that_is_put_off_once_another_word_was_recorded_is_told_in_time(
+    receiver: Receiver, autojump_clock: MockClock
+) -> None:
+    gateway = Gateway(receiver, settings=EngineSettings(retry=Retry(delays=(HOUR,) * 9)))
+    gateway.start()
+    gateway.subscribe()
+    record = gateway.record
+
+    async def slowly(event: Event, *, subject: str = "", id: str | None = None) -> None:
+        if isinstance(event, WebhookResumed):
+            await trio.sleep(5.0)
+        await record(event, subject=subject, id=id)
+
+    gateway.deliveries._record_event = slowly
+    async with sending(gateway):
+        receiver.answer = ill
+        gateway.flip("CP-1")
+        await trio.sleep(1.0)
+        receiver.answer = well
+        gateway.flip("CP-2")
+        await trio.sleep(1.0)
+        receiver.answer = ill
+        gateway.flip("CP-3")  # its failure is seen while the log is still being told that the webhook is well
+        await trio.sleep(FAILED_EVERY)
+
+    assert kinds(gateway) == ["failed", "resumed", "failed"]
+
+
+async def test_operators_are_warned_of_a_suspended_webhook_and_told_that_it_is_well_again(
+    gateway: Gateway, receiver: Receiver, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "stationkeeper.engine.delivery")
+    receiver.answer = ill
+    async with sending(gateway):
+        for n in range(20):
+            gateway.flip(f"CP-{n}")
+        await trio.sleep(MINUTE)
+        receiver.answer = well
+        await trio.sleep(10 * MINUTE)
+
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [
+        ("WARNING", "webhook w is suspended, and probed with one message at a time: answered 500"),
+        ("INFO", "webhook w accepts messages again"),
+    ]
 
 
 # --- restarts --------------------------------------------------------------------------------------------------------
