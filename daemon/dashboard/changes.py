@@ -38,6 +38,8 @@ def _plain(before: WebhookRecord, now: WebhookRecord) -> Iterator[str]:
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, float):
+        return f"{value:g}"
     return "none" if value in (None, "") else str(value)
 
 

@@ -13,7 +13,7 @@ from math import log10
 from typing import Final
 from xml.sax.saxutils import escape
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ...engine.events import Micros
 from ...projections.deliveries import PERIOD, REACH, Fared, Tally
@@ -24,8 +24,8 @@ _SECOND: Final[Micros] = 1_000_000
 _HOUR: Final = 3600 * _SECOND
 _DAY: Final = 24 * _HOUR
 
-_WIDTH, _HEIGHT = 960, 300
-_LEFT, _RIGHT = 58, 952
+_WIDTH, _NARROW, _HEIGHT = 960, 340, 300
+_LEFT, _MARGIN = 58, 8
 _ATTEMPTS: Final = (24, 134)
 """Top and foot of the attempts."""
 _STATES: Final = (150, 162)
@@ -56,10 +56,16 @@ class Span:
     """Between two marks of the axis."""
     form: str
     """How a mark of the axis is written."""
+    width: int = _WIDTH
 
 
 DAY: Final = Span(name="24 hours", length=_DAY, column=PERIOD, step=3 * _HOUR, form="%H:%M")
 WEEK: Final = Span(name="7 days", length=REACH, column=_HOUR, step=_DAY, form="%a %d")
+NARROW: Final = {
+    DAY: evolve(DAY, column=_HOUR, step=6 * _HOUR, width=_NARROW),
+    WEEK: evolve(WEEK, column=4 * _HOUR, step=2 * _DAY, width=_NARROW),
+}
+"""The same for a narrow screen: with fewer columns and marks, so that all of it is seen and can be read."""
 
 
 @frozen
@@ -112,11 +118,13 @@ class _Chart:
         self._past, self._span = past, span
         self._columns = columns_of(past, span)
         self._since = past.until - span.length
+        self._right = span.width - _MARGIN
         self._top = _round_up(max((one.tally.accepted + one.failed for one in self._columns), default=0))
 
     def lines(self) -> Iterator[str]:
         told = f"{in_words(self._past.sum, sum(one.failing for one in self._columns))}."
-        yield f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_text(self._span.name + ": " + told)}">'
+        frame = f"0 0 {self._span.width} {_HEIGHT}"
+        yield f'<svg viewBox="{frame}" role="img" aria-label="{_text(self._span.name + ": " + told)}">'
         yield from self._grid()
         yield from self._states()
         for column in self._columns:
@@ -126,7 +134,7 @@ class _Chart:
 
     def _x(self, at: Micros) -> float:
         inside = min(max(at, self._since), self._past.until)
-        return round(_LEFT + (inside - self._since) * (_RIGHT - _LEFT) / self._span.length, 2)
+        return round(_LEFT + (inside - self._since) * (self._right - _LEFT) / self._span.length, 2)
 
     def _y(self, many: float) -> float:
         top, foot = _ATTEMPTS
@@ -137,18 +145,18 @@ class _Chart:
         yield f'<text class="what" x="{_LEFT}" y="12">Attempts</text>'
         for many in (0, self._top // 2, self._top) if self._top > 1 else (0, 1):
             y = self._y(many)
-            yield f'<path class="grid" d="M{_LEFT} {y}H{_RIGHT}"/>'
+            yield f'<path class="grid" d="M{_LEFT} {y}H{self._right}"/>'
             yield f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{_short(many)}</text>'
         yield f'<text class="what" x="{_LEFT}" y="{_ANSWERS[0] - 8}">Answered within</text>'
         for seconds, label in _MARKS:
             y = _height(seconds)
-            yield f'<path class="grid" d="M{_LEFT} {y}H{_RIGHT}"/>'
+            yield f'<path class="grid" d="M{_LEFT} {y}H{self._right}"/>'
             yield f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{label}</text>'
         first = -(-self._since // self._span.step) * self._span.step
         for at in range(first, self._past.until, self._span.step):
             x = self._x(at)
             label = datetime.fromtimestamp(at // _SECOND, UTC).strftime(self._span.form)
-            anchor = "middle" if _LEFT + 24 < x < _RIGHT - 24 else "start" if x < _WIDTH / 2 else "end"
+            anchor = "middle" if _LEFT + 24 < x < self._right - 24 else "start" if x < self._span.width / 2 else "end"
             yield f'<path class="grid" d="M{x} {top}V{foot}M{x} {_ANSWERS[0]}V{_ANSWERS[1]}"/>'
             yield f'<text x="{x}" y="{_ANSWERS[1] + 20}" text-anchor="{anchor}">{label}</text>'
 

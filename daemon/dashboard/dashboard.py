@@ -189,7 +189,9 @@ class Dashboard:
             "main": Part(key=(shown, engine.mute), render=_rendered("subscription_main.html", view)),
             "settings": Part(key=webhook.record, render=settings),
             "past": Part(key=engine.now() // FRESH, render=past),
-            "answers": Part(key=(shown.answers, shown.state), render=_rendered("subscription_answers.html", view)),
+            "answers": Part(
+                key=(shown.answers, shown.state, webhook.state), render=_rendered("subscription_answers.html", view)
+            ),
             "happened": Part(key=webhook, render=happened),
         }
 

@@ -16,7 +16,7 @@ from ...projections import outbox, webhooks
 from ...projections.webhooks import Webhook
 from ..api.deliveries import Backlog, backlog_of, past_of
 from ..api.webhook_views import State, accepted_at, problem_of, shown_webhook, state_of
-from .chart import DAY, WEEK, Span, chart, columns_of
+from .chart import DAY, NARROW, WEEK, Span, chart, columns_of
 from .timeline import timeline
 from .views import SHARE
 
@@ -120,6 +120,7 @@ async def past_view(engine: Engine, webhook: Webhook, span: str) -> dict[str, An
         "id": webhook.id,
         "past": past,
         "chart": Markup(chart(past, seen)),
+        "narrow": Markup(chart(past, NARROW[seen])),
         "columns": columns_of(past, seen)[::-1],
         "failing": sum(bucket.failing for bucket in past.buckets),
         "span": span,

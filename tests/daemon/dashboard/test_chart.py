@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from xml.etree import ElementTree
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stationkeeper.daemon.api.deliveries import Bucket, Past
-from stationkeeper.daemon.dashboard.chart import DAY, WEEK, Span, chart, columns_of, in_words
+from stationkeeper.daemon.dashboard.chart import DAY, NARROW, WEEK, Span, chart, columns_of, in_words
 from stationkeeper.engine.events import Micros
 from stationkeeper.projections.deliveries import EDGES, PERIOD, Fared, Move, Tally
 
@@ -93,6 +94,19 @@ def test_answers_are_drawn_where_there_were_some_and_slower_is_higher() -> None:
     assert second < first
 
 
+def test_a_narrow_picture_tells_the_same_in_fewer_columns_and_its_words_do_not_touch() -> None:
+    shown = past(*(bucket(ago, tally(accepted=1)) for ago in range(90, 0, -1)))
+    wide, narrow = drawn(shown), drawn(shown, NARROW[DAY])
+
+    assert len(heights(wide, "accepted")) == 90
+    assert 20 <= len(heights(narrow, "accepted")) <= 25
+    assert wide.attrib["aria-label"] == narrow.attrib["aria-label"]
+    for span in NARROW.values():
+        marks = [float(one.attrib["x"]) for one in drawn(shown, span).iter("text") if one.attrib["y"] == "292"]
+        assert 3 <= len(marks) <= 5
+        assert all(right - left > 60 for left, right in pairwise(marks))
+
+
 buckets = st.lists(
     st.tuples(st.integers(0, 900), st.integers(0, 10**6), st.integers(0, 50), st.integers(0, 10**6), st.integers(0, 9)),
     max_size=6,
@@ -104,7 +118,7 @@ states = st.lists(
 )
 
 
-@given(drawn_of=buckets, fared=states, span=st.sampled_from((DAY, WEEK)))
+@given(drawn_of=buckets, fared=states, span=st.sampled_from((DAY, WEEK, *NARROW.values())))
 def test_whatever_was_the_picture_is_sound_and_within_its_frame(
     drawn_of: list[tuple[int, int, int, int, int]], fared: list[tuple[int, Fared]], span: Span
 ) -> None:
@@ -114,7 +128,7 @@ def test_whatever_was_the_picture_is_sound_and_within_its_frame(
 
     for rect in picture.iter("rect"):
         x, y, width, height = (float(rect.attrib[name]) for name in ("x", "y", "width", "height"))
-        assert 58 <= x <= x + width <= 954
+        assert 58 <= x <= x + width <= span.width - 6
         assert 0 <= y <= y + height <= 300
     assert not [one for one in picture.iter() if "style" in one.attrib or one.tag == "script"]
 

@@ -38,6 +38,14 @@ async def test_a_webhook_that_is_well_says_what_it_accepted() -> None:
     assert nothing.status == 404
 
 
+async def test_one_that_was_sent_nothing_has_a_sentence_in_place_of_an_empty_picture() -> None:
+    async with open_office() as office:
+        said = await page(office, await subscribed(office))
+
+    assert "Nothing was sent to it in 24 hours." in said
+    assert "<svg viewBox" not in said
+
+
 async def test_a_paused_webhook_says_why_what_waits_and_how_to_go_on() -> None:
     async with open_office() as office:
         webhook = await subscribed(office)
@@ -74,6 +82,8 @@ async def test_a_trouble_of_ours_is_told_as_ours_and_blames_no_receiver() -> Non
             await trio.lowlevel.checkpoint()
         said, listed = await page(office, webhook), (await office.ask("GET", "/subscriptions")).text
 
+    assert f"stationkeeper webhook pause {webhook}" in said
+    assert "webhook enable" not in said
     for shown in (said, listed):
         assert "The trouble is ours, not the receiver&#39;s: the proxy cannot be reached." in shown
         assert "Failing" not in shown
