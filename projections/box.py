@@ -45,8 +45,9 @@ from .webhooks import Webhook, mended
 LANE: Final = 64
 """Messages pending in one lane, at most (O5)."""
 ASIDE_KEPT: Final = 1000
-"""Parked and skipped messages that a webhook's state remembers: the newest ones. `webhook.recovered` reaches these;
-older ones can be asked for one by one, or their history pulled."""
+"""Parked and skipped messages that a webhook's state remembers: the newest ones. `webhook.recovered` reaches these.
+Older ones that have an event can be asked for one by one; what was skipped because others took its place has none: it
+can be pulled."""
 DELIVERED_KEPT: Final = 100
 """Delivered messages that a webhook's state remembers, to be shown and sent again without a look at the log."""
 
@@ -99,7 +100,7 @@ class Box:
     def find(self, id: str) -> Owed | None:
         """Return a message in whichever state it is; none if it never was here or is forgotten.
 
-        It looks through all that is pending, some 10 ms for a million messages in full lanes.
+        It looks through all that is pending: a few milliseconds for ten thousand lanes.
         """
         key = pack_id(id)
         if key is None:

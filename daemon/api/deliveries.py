@@ -28,8 +28,8 @@ from .parameters import Id
 from .shapes import Answer, Time
 
 _SECOND: Final[Micros] = 1_000_000
-_HEADS: Final = 1_000
-"""Lanes that are asked when they are tried next: those that have been owing for longest."""
+_HEADS: Final = 100
+"""Lanes that are asked when they are tried next: those that have been owing for longest. A list shows all webhooks."""
 
 # --- what waits ------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from ...engine.log import Log
 from ...projections import outbox, webhooks
 from ..http.paths import encoded
 from ..registry.errors import Invalid, NotFound
+from ..registry.messages import find_message
 from ..registry.registrar import Registrar
 from ..registry.subscriptions import Subscribed
 from ..registry.webhook_requests import NewWebhook, WebhookChanges
@@ -137,16 +138,16 @@ def messages(engine: Engine, registrar: Registrar) -> APIRouter:
     async def redeliver(request: Request, id: Id) -> Response:
         """The same id and the same body, ahead of younger ones. One that is pending cannot be asked for."""
         await registrar.redeliver(id, actor=actor(request))
-        return json_answer(_known(id), 202)
+        return json_answer(await _known(id), 202)
 
     @router.post("/messages/{id:id}/skip", summary="Send no more", response_model=shapes.MessageShown)
     async def skip(request: Request, id: Id) -> Response:
         """A pending message that must not hold up those behind it any longer. It can be asked for again."""
         await registrar.skip(id, actor=actor(request))
-        return json_answer(_known(id))
+        return json_answer(await _known(id))
 
-    def _known(id: str) -> dict[str, object]:
-        owed = engine.state(outbox).find(id)
+    async def _known(id: str) -> dict[str, object]:
+        owed = await find_message(engine.state(outbox), id)
         if owed is None:
             raise NotFound(f"there is no message {id!r} any more")
         return shown_message(engine, owed)

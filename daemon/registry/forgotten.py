@@ -1,8 +1,11 @@
 """Messages that the outbox has forgotten: the log still tells what became of them, and so what they were.
 
 The state of the projection remembers the newest settled messages of a webhook; an older one can be asked for by its
-id. Its outcomes name the webhook and the cause; its type is found by computing the id again, which is a function of
-the cause, the type and the station (semantics 6, O12), and of the restores before the cause (ADR 0016).
+id, if it was delivered, given up, or skipped by hand. One that was skipped because others took its place (overflow, or
+the mode `latest`) has no event of its own: nothing leads from its id to its cause, and it is not found.
+
+Outcomes name the webhook and the cause; the type is found by computing the id again, which is a function of the cause,
+the type and the station (semantics 6, O12), and of the restores before the cause (ADR 0016).
 """
 
 from __future__ import annotations

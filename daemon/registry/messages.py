@@ -7,6 +7,7 @@ import trio
 from ...engine.events import DeliveryRequested, DeliverySkipped, WebhookRecovered
 from ...engine.sending import Owed
 from ...projections import outbox
+from ...projections.outbox import Outbox
 from .errors import AlreadySettled, Invalid, NotFound, StillPending
 from .forgotten import find_forgotten
 from .subscriptions import Subscriptions
@@ -70,7 +71,8 @@ class Messages(Subscriptions):
             return await self._book.record(event, subject=owed.subject, actor=actor)
 
     async def _find(self, message: str) -> Owed:
-        owed = self._book.state(outbox).find(message) or await trio.to_thread.run_sync(self._forgotten, message)
+        owed = await find_message(self._book.state(outbox), message)
+        owed = owed or await trio.to_thread.run_sync(self._forgotten, message)
         if owed is None:
             raise NotFound(f"there is no message {message!r}")
         return owed
@@ -78,3 +80,19 @@ class Messages(Subscriptions):
     def _forgotten(self, message: str) -> Owed | None:
         with self._book.reader() as log:
             return find_forgotten(log, message)
+
+
+async def find_message(state: Outbox, id: str) -> Owed | None:
+    """Return a message in whichever state it is; none if there is no such message, or it is remembered no more.
+
+    Whoever asks for one that there is not has all that is pending looked through, a quarter of a second for a million
+    messages: that is done webhook by webhook, and others have their turn in between.
+    """
+    for webhook in list(state.boxes):
+        box = state.boxes.get(webhook)
+        found = None if box is None else box.find(id)
+        if found is not None:
+            return found
+        if box is not None and box.lanes:
+            await trio.lowlevel.checkpoint()
+    return None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import trio
+from histories import History
 
 from stationkeeper.daemon.registry.forgotten import find_forgotten
+from stationkeeper.daemon.registry.messages import find_message
 from stationkeeper.engine.codec import seal
 from stationkeeper.engine.events import (
     DeliveryParked,
@@ -17,8 +20,10 @@ from stationkeeper.engine.events import (
     WebhookAdded,
     WebhookUpdated,
 )
+from stationkeeper.engine.fold import fold
 from stationkeeper.engine.log.memory import MemoryLog
 from stationkeeper.engine.sending import Owed
+from stationkeeper.projections import outbox
 from stationkeeper.projections.bodies import OFFLINE, message_id
 
 MESSAGE = message_id("wh_1", "e1", OFFLINE, "CP-7")
@@ -111,3 +116,33 @@ def test_it_is_found_beside_a_restore(before: int, after: int) -> None:
 
 def test_an_outcome_whose_cause_is_another_is_not_taken_for_it() -> None:
     assert find_forgotten(written(outcome(DeliverySucceeded, message="msg_FORGED")), "msg_FORGED") is None
+
+
+async def test_while_a_message_is_looked_for_others_have_their_turn() -> None:
+    history = History()
+    history.started("r1")
+    for webhook in ("w1", "w2", "w3"):
+        history.subscribed(webhook)
+    history.opened("CP-7", "r1-1")
+    state = fold(outbox, history)
+    [last] = state.lane("w3", "CP-7")
+    turns: list[str] = []
+
+    async def look(id: str) -> Owed | None:
+        found = await find_message(state, id)
+        turns.append("found" if found else "none")
+        return found
+
+    async def others() -> None:
+        for _ in range(2):
+            turns.append("another")
+            await trio.lowlevel.checkpoint()
+
+    assert await look(last.id) == last
+    assert await look("msg_" + "A" * 26) is await look("no id") is None
+    turns.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look, last.id)
+        nursery.start_soon(others)
+    assert turns[-1] == "found"
+    assert "another" in turns
