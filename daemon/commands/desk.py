@@ -45,15 +45,20 @@ class Desk(Protocol):
 
 
 def pages(desk: Desk, path: str, **query: str) -> Iterator[dict[str, Any]]:
-    """Yield all rows of a list, page after page."""
-    cursor: str | None = None
-    while True:
-        asked = {**query, "limit": str(_PAGE), **({"cursor": cursor} if cursor else {})}
-        page = desk.call("GET", f"{path}?{urlencode(asked)}")
+    """Return all rows of a list, page after page. The first is asked for at once, before anything is printed."""
+    return _pages(desk, path, query, _page(desk, path, query, None))
+
+
+def _pages(desk: Desk, path: str, query: Mapping[str, str], page: Any) -> Iterator[dict[str, Any]]:
+    yield from page["data"]
+    while page.get("next"):
+        page = _page(desk, path, query, page["next"])
         yield from page["data"]
-        cursor = page.get("next")
-        if not cursor:
-            return
+
+
+def _page(desk: Desk, path: str, query: Mapping[str, str], cursor: str | None) -> Any:
+    asked = {**query, "limit": str(_PAGE), **({"cursor": cursor} if cursor else {})}
+    return desk.call("GET", f"{path}?{urlencode(asked)}")
 
 
 @contextmanager

@@ -73,7 +73,8 @@ def _print_table(rows: Iterable[Row], columns: Sequence[str]) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # An id is copied from there: it stays in one piece, whatever the others are left with.
+        table.add_column(column, overflow="fold", no_wrap=column == "id")
     for row in rows:
         table.add_row(*(Text(visible(_cell(row.get(column)))) for column in columns))
     # Where no terminal is, a line must not be broken.

@@ -8,14 +8,17 @@ from urllib.parse import quote
 
 import click
 
+from ..words import count
 from .desk import open_desk, pages
 from .options import output_format, time_of
 from .printing import FORMATS, print_object, print_rows
 from .station import at_desk
 from .webhook_options import REMOVABLE, options_of_a_webhook, said_of_a_webhook
-from .webhook_picture import picture, shown
+from .webhook_picture import picture, reason_of, seconds_of, shown
 
 COLUMNS = ("id", "state", "url", "events", "stations", "name", "problem")
+TABLE_COLUMNS = ("id", "state", "name", "url", "problem")
+"""Those that fit a terminal."""
 MESSAGE_COLUMNS = ("id", "type", "subject", "position", "round", "attempts", "nextAttemptAt")
 
 
@@ -50,7 +53,10 @@ def add(receiver: str, form: str, url: str | None, log: str | None, **said: Any)
 def list_(form: str, url: str | None, log: str | None) -> None:
     """List the webhooks."""
     with open_desk(url, log) as desk:
-        print_rows(pages(desk, "/webhooks"), COLUMNS, form)
+        rows = pages(desk, "/webhooks")
+        if form in ("table", "csv"):
+            rows = ({**row, "problem": reason_of(row)} for row in rows)
+        print_rows(rows, TABLE_COLUMNS if form == "table" else COLUMNS, form)
 
 
 @webhook.command(epilog="Example: stationkeeper webhook show wh_06fm3 --format json")
@@ -85,8 +91,15 @@ def update(id: str, receiver: str | None, url: str | None, log: str | None, **sa
     if not body:
         raise click.UsageError("say what to change; see --help")
     with open_desk(url, log) as desk:
+        before = desk.call("GET", _path(id))
+        there = {name.lower() for name in before["headers"]}
+        for name in said["no_header"]:
+            if name.lower() not in there:
+                has = ", ".join(before["headers"]) or "none"
+                raise click.UsageError(f"--no-header {name}: the webhook sends no such header; its own are: {has}")
         answer = desk.call("PATCH", _path(id), body)
-    _print_secret(f"{id} is changed", answer, "table")
+    changed = answer["updatedAt"] != before["updatedAt"]
+    _print_secret(f"{id} is changed" if changed else f"{id} was so already; nothing is changed", answer, "table")
 
 
 @webhook.command(epilog="Example: stationkeeper webhook test wh_06fm3")
@@ -94,8 +107,9 @@ def update(id: str, receiver: str | None, url: str | None, log: str | None, **sa
 @at_desk
 def test(id: str, url: str | None, log: str | None) -> None:
     """Send webhook ID a webhook.ping."""
-    _post(id, "test", url, log)
+    answer = _post(id, "test", url, log)
     click.echo(f"a webhook.ping is owed to {id}")
+    _hint_at_silence(answer)
 
 
 @webhook.command(epilog="Example: stationkeeper webhook pause wh_06fm3")
@@ -128,7 +142,9 @@ def enable(id: str, url: str | None, log: str | None) -> None:
 def rotate_secret(id: str, overlap: str | None, form: str, url: str | None, log: str | None) -> None:
     """Give webhook ID a new secret, and print it once; and a new key, if it has one."""
     answer = _post(id, "rotate-secret", url, log, {} if overlap is None else {"overlap": overlap})
-    _print_secret(f"{id} signs anew", answer, form)
+    until = answer["retiredAt"]
+    older = f"the older ones sign, too, until {seconds_of(until)}" if until else "the older ones sign no more"
+    _print_secret(f"{id} signs anew; {older}", answer, form)
 
 
 @webhook.command(epilog="Example: stationkeeper webhook recover wh_06fm3 --since 2026-11-22T09:00:00Z")
@@ -141,8 +157,15 @@ def recover(id: str, since: str, until: str | None, url: str | None, log: str | 
     body = {"since": _place(since, "--since")}
     if until is not None:
         body["until"] = _place(until, "--until")
-    answer = _post(id, "recover", url, log, body)
-    click.echo(f"what was given up is owed to {id} again; it is now owed {answer['owed']['pending']} in all")
+    with open_desk(url, log) as desk:
+        before = desk.call("GET", _path(id))["owed"]
+        answer = desk.call("POST", f"{_path(id)}/recover", body)
+    owed = answer["owed"]
+    # Either may lack some: what is owed is sent meanwhile, and of what is settled the oldest is forgotten.
+    settled = before["parked"] + before["skipped"] - owed["parked"] - owed["skipped"]
+    again = max(settled, owed["pending"] - before["pending"], 0)
+    click.echo(f"{count(again, 'message')} owed to {id} again; it is now owed {owed['pending']} in all")
+    _hint_at_silence(answer)
 
 
 @webhook.command(epilog="Example: stationkeeper webhook messages wh_06fm3 --state parked")
@@ -199,6 +222,17 @@ def _path(id: str) -> str:
 def _post(id: str, action: str, url: str | None, log: str | None, body: Mapping[str, Any] | None = None) -> Any:
     with open_desk(url, log) as desk:
         return desk.call("POST", f"{_path(id)}/{action}", body)
+
+
+def _hint_at_silence(webhook: Mapping[str, Any]) -> None:
+    """Say so if what was asked for is not sent for now."""
+    if webhook["state"] not in ("paused", "disabled"):
+        return
+    reason = reason_of(webhook)
+    if webhook["state"] == "disabled" or not reason:
+        click.echo(f"it is {webhook['state']}: nothing is sent until `stationkeeper webhook enable {webhook['id']}`")
+    else:
+        click.echo(f"nothing may reach it for now: {reason}")
 
 
 def _place(place: str, option: str) -> int | str:

@@ -24,6 +24,8 @@ _OPTIONS: Final = (
     *("authorities", "rate", "concurrency", "initial"),
 )
 
+_LABELS: Final = {"client_certificate": "certificate"}
+
 
 def picture(webhook: Mapping[str, Any], history: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines that show a webhook and its last day, of its object and its history."""
@@ -46,8 +48,24 @@ def shown(lines: Iterable[str]) -> str:
     return "\n".join(visible(line).rstrip() for line in lines)
 
 
+def reason_of(webhook: Mapping[str, Any]) -> str:
+    """Return in a few words why nothing, or one message at a time, is sent to a webhook; empty if that is not so, or
+    somebody paused it."""
+    health, disabled = webhook["health"], webhook["disabled"]
+    if webhook["problem"]:
+        return str(webhook["problem"])
+    if disabled:
+        return f"disabled: {disabled['reason']}"
+    return f"suspended: {health['reason']}" if health["state"] == "suspended" else ""
+
+
+def seconds_of(time: str) -> str:
+    """Return a time as the API writes it, without what is below a second."""
+    return f"{time.partition('.')[0].removesuffix('Z')}Z"
+
+
 def _line(label: str, text: str) -> str:
-    return f"{label:<{_LABEL}}{text}"
+    return f"{label:<{_LABEL - 1}} {text}"
 
 
 def _state(webhook: Mapping[str, Any], now: Micros) -> Iterator[str]:
@@ -114,7 +132,10 @@ def _options(webhook: Mapping[str, Any]) -> Iterator[str]:
     for name in ("id", *_OPTIONS):
         value = webhook.get(name)
         if value not in (None, "", []):
-            yield _line(name.replace("_", " "), _text(value))
+            rate = "/s" if name == "rate" else ""
+            yield _line(_LABELS.get(name, name.replace("_", " ")), f"{_text(value)}{rate}")
+        if name == "signatures" and webhook["retiredAt"]:
+            yield _line("older secrets", f"sign, too, until {seconds_of(webhook['retiredAt'])}")
 
 
 def _text(value: object) -> str:
@@ -122,8 +143,8 @@ def _text(value: object) -> str:
         return ", ".join(map(_text, cast("list[object]", value)))
     if isinstance(value, dict):  # a certificate
         shown = cast("dict[str, str]", value)
-        return f"{shown['subject']} (until {shown['notAfter']})"
-    return str(value)
+        return f"{shown['subject']} (until {seconds_of(shown['notAfter'])})"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _when(time: str, now: Micros) -> str:

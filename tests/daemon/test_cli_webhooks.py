@@ -142,3 +142,44 @@ def test_the_list_says_what_stands_in_the_way(call: Call, tmp_path: Path) -> Non
     paused = rows(call, "list")
 
     assert [(row["state"], row["problem"]) for row in (*active, *paused)] == [("active", ""), ("paused", "")]
+
+
+def test_what_comes_to_nothing_says_so(call: Call) -> None:
+    id = add(call, "--header", "X-Team: grid")["id"]
+    changed = on_log(call, "webhook", "update", id, "--name", "Billing")
+    same = on_log(call, "webhook", "update", id, "--name", "Billing")
+    wrong = on_log(call, "webhook", "update", id, "--no-header", "Nope")
+    lively = on_log(call, "webhook", "test", id)
+    on_log(call, "webhook", "pause", id)
+    tested = on_log(call, "webhook", "test", id)
+    [first, _] = rows(call, "messages", id)
+    on_log(call, "webhook", "skip", first["id"])
+    recovered = [on_log(call, "webhook", "recover", id, "--since", "1") for _ in range(2)]
+    nobody = call("webhook", "list", "--format", "csv", "--url", "http://127.0.0.1:1")
+
+    assert "is changed" in changed.out
+    assert "nothing is changed" in same.out
+    assert (wrong.code, "the webhook sends no such header; its own are: X-Team" in wrong.err) == (2, True)
+    assert "nothing is sent" not in lively.out
+    for outcome in (tested, *recovered):
+        assert f"it is paused: nothing is sent until `stationkeeper webhook enable {id}`" in outcome.out
+    assert [outcome.out.split(" owed")[0] for outcome in recovered] == ["1 message", "0 messages"]
+    assert nobody.out == "", "no heading of a list that is not there"
+
+
+def test_a_webhook_is_shown_in_few_words(call: Call, tmp_path: Path) -> None:
+    trustme.CA().issue_cert("x.example").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "ours.pem"))
+    id = add(call, "--client-certificate", "ours.pem", "--rate", "5")["id"]
+    rotated = on_log(call, "webhook", "rotate-secret", id)
+    retired = show(call, id)["retiredAt"]
+    shown = [" ".join(line.split()) for line in on_log(call, "webhook", "show", id).out.splitlines()]
+    ended = on_log(call, "webhook", "rotate-secret", id, "--overlap", "0s")
+
+    until = retired[:19] + "Z"
+    assert f"the older ones sign, too, until {until}" in rotated.out
+    assert "the older ones sign no more" in ended.out
+    assert f"older secrets sign, too, until {until}" in shown
+    assert "rate 5/s" in shown
+    [certificate] = [line for line in shown if line.startswith("certificate ")]
+    assert certificate.endswith("Z)")
+    assert "." not in certificate.partition("until")[2]

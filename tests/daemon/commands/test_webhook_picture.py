@@ -10,7 +10,7 @@ from histories import SECOND
 from office import open_office
 from trio.testing import MockClock
 
-from stationkeeper.daemon.commands.webhook_picture import picture, shown
+from stationkeeper.daemon.commands.webhook_picture import picture, reason_of, shown
 from stationkeeper.engine.events import DeliverySucceeded, WebhookDisabled, WebhookSuspended
 
 
@@ -72,3 +72,13 @@ def test_a_log_that_no_daemon_holds_is_shown_alike(call: Call) -> None:
     assert "last answers   none since this process began" in outcome.out
     assert "signatures     v1" in outcome.out
     assert "whsec_" not in outcome.out
+
+
+def test_the_reason_in_a_list_is_short() -> None:
+    well, ill = {"state": "well", "reason": None}, {"state": "suspended", "reason": "answered 500"}
+    gone = {"reason": "410 Gone"}
+
+    assert reason_of({"problem": None, "disabled": None, "health": well}) == ""
+    assert reason_of({"problem": None, "disabled": None, "health": ill}) == "suspended: answered 500"
+    assert reason_of({"problem": None, "disabled": gone, "health": ill}) == "disabled: 410 Gone"
+    assert reason_of({"problem": "no network", "disabled": None, "health": ill}) == "no network"
