@@ -227,16 +227,14 @@ class Box:
     # --- moves -------------------------------------------------------------------------------------------------------
 
     def mend(self, webhook: Webhook, at: Micros, *, enabled: bool) -> list[Owed]:
-        """Follow a change of the subscription. One that is *enabled* or mended starts afresh.
-
-        That holds also for one that is active: whoever enables a suspended webhook has mended its receiver.
-        """
+        """Follow a change of the subscription. One that is *enabled* (also if it is active) or mended starts afresh."""
         # What waits already is as old as what comes: whoever turns to the latest after an outage wants no more of it.
         turned = webhook.record.mode == "latest" and self.webhook.record.mode != "latest"
         if enabled or mended(self.webhook, webhook):
+            # Where it is the time of a fresh start it stays that, so that nobody takes it for an acceptance.
+            if enabled or self.accepted_at == self.afresh_at:
+                self.accepted_at = max(self.accepted_at, at)
             self.afresh_at, self.failing_since = at, None
-        if enabled:
-            self.accepted_at = max(self.accepted_at, at)
         self.webhook, self._destination = webhook, None
         if not turned:
             return []
