@@ -58,11 +58,14 @@ def backlog_of(engine: Engine, webhook: str) -> Backlog:
         heads = islice(owed.heads(webhook), _HEADS)
         due = [moment for message in heads if (moment := sending.next_attempt(message.id)) is not None]
     health = None if sending is None else sending.health(webhook)
+    next_attempt = min(due, default=None)
+    if next_attempt is not None and health is not None and health.not_before is not None:
+        next_attempt = max(next_attempt, health.not_before)
     return Backlog(
         pending=owed.count(webhook, "pending"),
         oldest=oldest,
         oldest_at=at,
-        next_attempt=min(due, default=None),
+        next_attempt=next_attempt,
         in_flight=0 if health is None else health.in_flight,
     )
 

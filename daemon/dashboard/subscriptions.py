@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from markupsafe import Markup
 
 from ...engine import Engine
@@ -76,12 +76,15 @@ def subscription_of(engine: Engine, webhook: Webhook) -> Subscription:
     health = sending.health(webhook.id) if sending is not None else None
     answers = () if health is None else tuple(reversed(health.answers))
     why, since = _why(engine, webhook, health)
+    backlog = backlog_of(engine, webhook.id)
+    if webhook.state != "active" or engine.mute or problem_of(engine, webhook) is not None:
+        backlog = evolve(backlog, next_attempt=None)  # there is none until that is mended
     return Subscription(
         webhook=webhook,
         state=state_of(engine, webhook),
         why=why,
         since=since,
-        backlog=backlog_of(engine, webhook.id),
+        backlog=backlog,
         parked=owed.count(webhook.id, "parked"),
         skipped=owed.count(webhook.id, "skipped"),
         accepted_at=accepted_at(engine, webhook.id),

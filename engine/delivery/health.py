@@ -59,6 +59,8 @@ class Health:
     """The newest ones, oldest first."""
     tally: Mapping[str, int]
     """`attempts`, `succeeded`, `failed`, `parked` since this process began."""
+    not_before: Micros | None = None
+    """Until when nothing is tried, as its receiver failed so often; none: it is not suspended."""
 
 
 class Seen:

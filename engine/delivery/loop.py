@@ -214,6 +214,9 @@ class Deliveries:
             accepted_at=max(seen.accepted_at, destination.accepted_at),
             answers=tuple(seen.answers),
             tally=dict(seen.tally),
+            not_before=None
+            if condition is None or not condition.breaker.tripped
+            else self._now() + round(max(0.0, condition.breaker.until - now) * 1_000_000),
         )
 
     def next_attempt(self, message: str) -> Micros | None:

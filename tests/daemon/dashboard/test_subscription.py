@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import trio
 from office import Office, open_office
+from trio.testing import MockClock
 
+from stationkeeper.engine.clock import parse_time
 from stationkeeper.engine.events import WebhookDisabled, WebhookSuspended
 from stationkeeper.engine.sending import Answer
 from stationkeeper.projections import deliveries, webhooks
@@ -87,6 +89,26 @@ async def test_a_trouble_of_ours_is_told_as_ours_and_blames_no_receiver() -> Non
     for shown in (said, listed):
         assert "The trouble is ours, not the receiver&#39;s: the proxy cannot be reached." in shown
         assert "Failing" not in shown
+
+
+async def test_the_next_attempt_of_one_that_is_suspended_is_the_next_probe(mock_clock: MockClock) -> None:
+    async with open_office(virtual=True) as office:
+        webhook = await subscribed(office)
+        office.receiver.status = 503
+        for number in range(20):
+            await office.stations.connect(f"CP-{number}")
+        sending = office.engine.deliveries
+        assert sending is not None
+        while (health := sending.health(webhook)) is None or health.breaker != "open":
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(5)
+        found = (await office.ask("GET", f"/webhooks/{webhook}")).json
+        office.engine.mute = True
+        held = await page(office, webhook)
+
+    assert health.not_before is not None
+    assert parse_time(found["nextAttemptAt"]) >= health.not_before > parse_time(found["oldestOwed"]["at"])
+    assert "Next attempt" not in held
 
 
 async def test_one_that_is_disabled_is_not_said_to_be_tried() -> None:
