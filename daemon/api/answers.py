@@ -129,7 +129,8 @@ def _known(request: Request) -> Sequence[str]:
     body: Any = getattr(request.scope.get("route"), "body_field", None)
     # A body that may be left out is its model or none.
     models = () if body is None else (body.field_info.annotation, *get_args(body.field_info.annotation))
-    return next((list(model.model_fields) for model in models if hasattr(model, "model_fields")), [])
+    empty: list[str] = []
+    return next((list(model.model_fields) for model in models if hasattr(model, "model_fields")), empty)
 
 
 def _fault(item: Mapping[str, Any], known: Sequence[str], *, json: bool) -> dict[str, str]:
