@@ -104,7 +104,9 @@ def _past(history: Mapping[str, Any], now: Micros) -> Iterator[str]:
     if latency["p50"] is not None:
         half, most = (duration(latency[share] / 1000) for share in ("p50", "p95"))
         took = f"; answered within {half} as a rule, {most} at 95 %"
-    attempts = count(total["failedAttempts"] + total["failing"], "failed attempt")
+    attempts = count(total["failedAttempts"], "failed attempt")
+    if total["failing"]:
+        attempts += f", {count(total['failing'], 'message')} failed and wait{'s' if total['failing'] == 1 else ''}"
     settled = f"{number(total['succeeded'])} accepted, {number(total['parked'])} given up"
     yield _line("in 24 hours", f"{settled}, {attempts}{took}")
     yield _line("  accepted", _bars(accepted))

@@ -96,12 +96,13 @@ def columns_of(past: Past, span: Span) -> list[Column]:
 
 def in_words(tally: Tally, failing: int) -> str:
     """Say what was, and how long it took."""
-    failed = tally.failed + failing
     said = [f"{number(tally.accepted)} accepted" if tally.accepted else "nothing accepted"]
     if tally.parked:
         said.append(f"{number(tally.parked)} given up")
-    if failed:
-        said.append(count(failed, "failed attempt"))
+    if tally.failed:
+        said.append(count(tally.failed, "failed attempt"))
+    if failing:
+        said.append(f"{count(failing, 'message')} failed and wait{'s' if failing == 1 else ''}")
     half, most = tally.quantile(0.5), tally.quantile(0.95)
     if half is not None and most is not None:
         said.append(f"answered within {duration(half)} as a rule, {duration(most)} at 95 %")

@@ -38,6 +38,8 @@ async def test_a_webhook_is_shown_with_what_waits_and_why_and_how_its_day_went(m
     assert "owed           0 pending, 0 given up, 0 skipped" in said
     [day] = [line for line in said if line.startswith("in 24 hours")]
     assert "4 accepted, 0 given up, 4 failed attempts; answered within 13 ms as a rule, " in day
+    failing = shown(picture(found, {**past, "sum": {**past["sum"], "failing": 1}}))
+    assert "4 failed attempts, 1 message failed and waits; answered within" in failing
     [bars] = [line for line in said if line.startswith("  accepted")]
     assert bars.index("█") - len("  accepted     ") in (23, 24)
     assert bars.endswith("  at most 4")

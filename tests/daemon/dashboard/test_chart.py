@@ -58,11 +58,11 @@ def test_one_failure_of_thousands_is_seen() -> None:
     assert height >= 1
 
 
-def test_what_still_fails_is_counted_among_the_failed_attempts() -> None:
+def test_what_still_fails_is_drawn_with_the_failed_attempts_and_told_apart() -> None:
     picture = drawn(past(bucket(1, tally(), failing=3)))
 
     assert len(heights(picture, "failed")) == 1
-    assert "nothing accepted, 3 failed attempts" in picture.attrib["aria-label"]
+    assert "nothing accepted, 3 messages failed and wait" in picture.attrib["aria-label"]
 
 
 def test_a_week_has_a_column_an_hour() -> None:
