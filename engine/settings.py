@@ -56,7 +56,8 @@ class Retry:
     """The longest time, in all, that a receiver may put a message off with Retry-After; also a whole webhook whose
     breaker is open, until it accepts something."""
     disable_after: float = 5 * 24 * HOURS
-    """A webhook that failed for so long without one success is disabled (Svix's five days)."""
+    """A webhook that failed for so long without one success is disabled (Svix's five days), unless it was hardly tried:
+    see `delivery.condition.ENOUGH`."""
 
 
 @frozen(kw_only=True)

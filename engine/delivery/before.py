@@ -16,6 +16,7 @@ from ..events import Micros
 from ..log import Attempted
 from ..sending import Answer, Owed, Owing
 from ..settings import Retry
+from .condition import ENOUGH
 from .lanes import Lanes
 from .retries import Progress, asked_delay, delay_after
 
@@ -58,7 +59,8 @@ class Before:
         """Take up since when a webhook has accepted nothing, as far as the log tells."""
         destination = self._owing().destination(webhook)
         if destination is not None and destination.failing_since is not None:
-            self._failed_at(webhook, destination.failing_since)
+            enough = destination.health == "suspended"
+            self._failed_at(webhook, destination.failing_since, ENOUGH if enough else 1)
 
     def concerns(self, message: Owed, answer: Answer) -> bool:
         """Return whether an answer can be judged only after `sum_up`."""
@@ -90,7 +92,7 @@ class Before:
         destination = self._owing().destination(message.webhook)
         afresh_at = 0 if destination is None else destination.afresh_at
         if destination is not None and known.at > max(destination.accepted_at, afresh_at):
-            self._failed_at(message.webhook, known.at)
+            self._failed_at(message.webhook, known.at, known.number)
         if known.number > 1:
             self._unsummed.add(message.id)
         # The wall clock may have been set meanwhile: no message waits longer than the delay that made its due.
@@ -104,8 +106,9 @@ class Before:
             put_off=min(put_off(self._lanes.retry, known), self._lanes.retry.retry_after_cap),
         )
 
-    def _failed_at(self, webhook: str, at: Micros) -> None:
-        self._lanes.failed_since(webhook, self._clock.stepless() - max(0.0, (self._now() - at) / 1_000_000))
+    def _failed_at(self, webhook: str, at: Micros, attempts: int) -> None:
+        then = self._clock.stepless() - max(0.0, (self._now() - at) / 1_000_000)
+        self._lanes.failed_before(webhook, then, newest=then, attempts=attempts)
 
 
 def put_off(retry: Retry, attempt: Attempted) -> float:

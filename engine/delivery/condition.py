@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from ..sending import Answer, Health
@@ -17,17 +18,35 @@ FIRST_TROUBLE: Final = 5.0
 LONGEST_TROUBLE: Final = 300.0
 """Seconds for which a webhook is held when the trouble is ours: the first time, and where doubling ends."""
 
+ENOUGH: Final = 5
+"""Attempts that failed, at least, before a webhook is disabled for days of failures, the last two within a day of each
+other: one message that failed on Monday, and another on Saturday, say too little of its receiver."""
+
 _DAY: Final = 86_400.0
 
 
 class Condition:
     """How a webhook fares. A webhook that is mended or enabled gets a new one."""
 
-    __slots__ = ("_gone_since", "_pause", "_retry", "_trouble_since", "breaker", "failing_since", "trouble")
+    __slots__ = (
+        "_failed",
+        "_failed_at",
+        "_gone_since",
+        "_pause",
+        "_retry",
+        "_trouble_since",
+        "breaker",
+        "failing_since",
+        "trouble",
+    )
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
         self._gone_since: float | None = None
+        self._failed = 0
+        """Attempts that failed since it was well, as far as they are known."""
+        self._failed_at = -inf
+        """When the newest of them did."""
         self.breaker = Breaker(retry.retry_after_cap)
         self.failing_since: float | None = None
         """When the first failure came after which nothing was accepted; none if it is well."""
@@ -52,7 +71,13 @@ class Condition:
         """Note that its receiver accepted something."""
         self.breaker.accepted()
         self.failing_since = self._gone_since = None
+        self._failed, self._failed_at = 0, -inf
         self.trouble, self._pause = "", 0.0
+
+    def failed_before(self, since: float, newest: float, attempts: int) -> None:
+        """Take up that so many attempts failed before a restart, the first *since* then."""
+        self.failing_since = since if self.failing_since is None else min(self.failing_since, since)
+        self._failed, self._failed_at = self._failed + attempts, max(self._failed_at, newest)
 
     def hindered(self, answer: Answer, now: float, *, held: bool) -> float:
         """Note that an attempt failed for a trouble of ours, and return the seconds to wait before the next one.
@@ -82,7 +107,9 @@ class Condition:
                 return "the receiver answered 410 Gone, and again a minute later"
         elif answer.status is not None:
             self._gone_since = None
-        if now - self.failing_since >= self._retry.disable_after:
+        recent, self._failed_at = now - self._failed_at <= _DAY, now
+        self._failed += 1
+        if now - self.failing_since >= self._retry.disable_after and self._failed >= ENOUGH and recent:
             return f"every attempt failed for {(now - self.failing_since) / _DAY:.1f} days"
         return ""
 

@@ -94,12 +94,11 @@ class Lanes:
         lane.head = message
         self._place(lane, now)
 
-    def failed_since(self, webhook: str, since: float) -> None:
-        """Take up since when a webhook has accepted nothing, from before a restart."""
+    def failed_before(self, webhook: str, since: float, *, newest: float, attempts: int) -> None:
+        """Take up since when a webhook has accepted nothing, from before a restart; so many *attempts* are known."""
         queue = self._queues.get(webhook)
         if queue is not None:
-            known = queue.condition.failing_since
-            queue.condition.failing_since = since if known is None else min(known, since)
+            queue.condition.failed_before(since, newest, attempts)
 
     def forget(self, message: Owed) -> None:
         """Drop what is known of a message that is pending no more. One in flight is not attempted again."""

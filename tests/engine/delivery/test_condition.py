@@ -123,9 +123,25 @@ def test_a_success_begins_the_five_days_anew() -> None:
 
 def test_failures_from_before_a_restart_count_towards_the_five_days() -> None:
     machine = lanes()
-    machine.failed_since("w", -5 * DAY)
-    machine.failed_since("w", -1 * DAY)
+    machine.failed_before("w", -5 * DAY, newest=-5 * DAY, attempts=1)
+    machine.failed_before("w", -1 * DAY, newest=-1 * DAY, attempts=3)
     put(machine, owed(1))
     (message,) = started(machine)
 
     assert machine.answered(message, ILL, 0.0).disable
+
+
+def test_a_few_failures_far_from_each_other_disable_nothing() -> None:
+    condition = Condition(Retry())
+    for number in range(4):
+        assert condition.failed(f"m{number}", ILL, 60.0 * number) == ""
+
+    assert condition.failed("m5", ILL, 6 * DAY) == "", "in six days nobody asked"
+    assert condition.failed("m6", ILL, 6 * DAY + 5.0) == "every attempt failed for 6.0 days"
+
+
+def test_fewer_than_five_attempts_disable_nothing() -> None:
+    condition = Condition(Retry())
+
+    assert [condition.failed("m", ILL, at * DAY) for at in (0.0, 6.0, 6.1, 6.2)] == [""] * 4
+    assert condition.failed("m", ILL, 6.3 * DAY) == "every attempt failed for 6.3 days"

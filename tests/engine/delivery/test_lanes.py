@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from laning import DAY, ILL, OK, destination, empty, fail, lanes, outage, owed, put, started
+from laning import DAY, GONE, ILL, OK, destination, empty, fail, lanes, outage, owed, put, started
 
 from stationkeeper.engine.delivery.timers import FEW
-from stationkeeper.engine.settings import Retry
 
 # --- order and isolation ---------------------------------------------------------------------------------------------
 
@@ -209,10 +208,10 @@ def test_waiting_lanes_cost_nothing_per_look(count: int) -> None:
 
 
 def test_a_webhook_that_is_mended_while_it_is_being_disabled_begins_at_once() -> None:
-    machine = lanes(retry=Retry(disable_after=1.0))
+    machine = lanes()
     put(machine, owed(1))
-    due = fail(machine, 0.0)
-    fail(machine, due)
+    due = fail(machine, 0.0, GONE)
+    fail(machine, due, GONE)
     assert machine.disabling("w")
     assert started(machine, due + DAY) == []
 
