@@ -114,7 +114,7 @@ def _found(path: Path, source: KeySource) -> dict[str, Any]:
     file = secrets_path(path)
     head = head_of(file) if file.exists() else None
     where = str(source.path) if isinstance(source, KeyFile) else source.source
-    key = problem = None
+    key = problem = present = None
     try:
         present = current_key(source)
         if head is not None and head.key:
@@ -127,6 +127,7 @@ def _found(path: Path, source: KeySource) -> dict[str, Any]:
         "sealed_under": head.key or None if head is not None else None,
         "key_from": where,
         "key": key,
+        "other_key": present.id if present is not None and key is None else None,
         "problem": problem,
         "left_over": _left_over(path, source, head.key if head is not None else ""),
         "checkpoint_keys": [str(line) for line in outside.read_keys(path)],
@@ -154,7 +155,8 @@ def _print(path: Path, found: dict[str, Any]) -> None:
         )
     else:
         click.echo(f"secrets          {found['secrets']}, sealed under the key {found['sealed_under']}")
-    click.echo(f"their key        {found['key_from']}: {found['key'] or 'NOT THERE'}")
+    other = f"ANOTHER ONE, {found['other_key']}, which opens nothing here" if found["other_key"] else "NOT THERE"
+    click.echo(f"their key        {found['key_from']}: {found['key'] or other}")
     if found["problem"]:
         click.echo(f"problem          {found['problem']}")
     if found["left_over"]:

@@ -123,6 +123,20 @@ def test_without_the_key_every_command_that_needs_it_says_so_and_changes_nothing
         assert call(*looking).code == 0
 
 
+def test_another_key_is_not_called_none(call: Call, tmp_path: Path) -> None:
+    add_station(call)
+    (tmp_path / "x.db.key").write_text(OTHER.text() + "\n")
+    other = call("keys", "show", "x.db")
+    found = shown(call)
+    (tmp_path / "x.db.key").unlink()
+    none = call("keys", "show", "x.db")
+
+    assert f"ANOTHER ONE, {OTHER.id}, which opens nothing here" in other.out
+    assert "NOT THERE" not in other.out
+    assert (found["key"], found["other_key"]) == (None, OTHER.id)
+    assert "NOT THERE" in none.out
+
+
 def test_a_key_file_that_others_may_read_is_refused(call: Call, tmp_path: Path) -> None:
     add_station(call)
     (tmp_path / "x.db.key").chmod(0o640)
