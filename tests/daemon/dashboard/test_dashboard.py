@@ -262,7 +262,7 @@ async def test_the_pages_of_a_station_and_of_subscriptions_are_live_too(chromium
             browser.wait_for(".card", "failing")
             browser.page.get_by_text("Billing").click()
             browser.wait_for("[data-part='main']", "Failing: answered 503")
-            browser.wait_for("[data-part='past']", "1 accepted, 1 failed attempt")
+            browser.wait_for("[data-part='past']", "1 accepted, 1 message failed and waits")
             browser.page.get_by_text("The same as a table").click()
             trio.from_thread.run(office.stations.connect, "CP-8")
             browser.wait_for("[data-part='answers']", "CP-8")
