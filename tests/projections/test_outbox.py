@@ -395,7 +395,7 @@ def test_the_oldest_that_is_owed_is_known_after_whatever_moved() -> None:
     assert oldest() == ("A", third.position)
     for message in list(story.outbox.pending()):
         story.delivered(message)
-    assert story.outbox.oldest("w1") is story.outbox.oldest_cause() is None
+    assert (story.outbox.oldest("w1"), story.outbox.oldest_cause()) == (None, None)
     story.up("A")
     assert oldest()[0] == "A"
 
