@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhooks.pipes import Pipe
+from stationkeeper.transports.webhooks.connecting.pipes import Pipe
 from stationkeeper.transports.webhooks.targets import Target
 from stationkeeper.transports.webhooks.wires import Wire, route_of
 

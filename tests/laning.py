@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from stationkeeper.engine.delivery.lanes import Lanes
-from stationkeeper.engine.delivery.queues import WINDOW
+from stationkeeper.engine.delivery.scheduling.lanes import Lanes
+from stationkeeper.engine.delivery.scheduling.queues import WINDOW
 from stationkeeper.engine.sending import Answer, Destination, Owed, Owing
 from stationkeeper.engine.settings import EngineSettings
 

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import cache
@@ -63,7 +63,7 @@ def events(
 
 
 @contextmanager
-def _until_told() -> Iterator[None]:
+def _until_told() -> Generator[None]:
     """Run the block until a signal says to stop. That is how it ends in order, so it is no failure."""
     # A shell starts what runs in the background with SIGINT ignored, and so it stays: SIGTERM ends it there.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

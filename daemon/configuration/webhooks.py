@@ -10,7 +10,7 @@ from typing import Final, Literal
 from attrs import field, frozen
 
 from ...engine.settings import EngineSettings, Retry
-from ...transports.webhooks.proxy import read_proxy
+from ...transports.webhooks.connecting.proxy import read_proxy
 from .declaring import at_least, nonempty, setting
 from .units import Duration, Rate
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
-from ...transports.webhooks import identities
+from ...transports.webhooks.connecting import identities
 from .errors import Invalid
 
 EVENT_TYPES: Final = (

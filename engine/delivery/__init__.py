@@ -1,1 +1,1 @@
-"""Delivering messages: what is tried next and when, what an answer means, and the loop that sends and records."""
+"""Delivering messages: when each is tried (`scheduling`), what it takes, what an answer means, and what is recorded."""

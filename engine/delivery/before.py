@@ -16,9 +16,9 @@ from ..events import Micros
 from ..log import Attempted
 from ..sending import Answer, Owed, Owing
 from ..settings import Retry
-from .condition import ENOUGH
-from .lanes import Lanes
-from .retries import Progress, asked_delay, delay_after
+from .scheduling.condition import ENOUGH
+from .scheduling.lanes import Lanes
+from .scheduling.retries import Progress, asked_delay, delay_after
 
 
 class Before:

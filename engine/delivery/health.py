@@ -12,10 +12,10 @@ from attrs import frozen
 from ..events import Micros
 from ..sending import Answer, Owed
 from ..sending import Health as Fares
-from .breaker import State as BreakerState
-from .condition import Condition
 from .life import Life
-from .verdicts import Outcome, Verdict
+from .scheduling.breaker import State as BreakerState
+from .scheduling.condition import Condition
+from .scheduling.verdicts import Outcome, Verdict
 
 ANSWERS_KEPT: Final = 20
 """Newest answers of a webhook that are kept; at most 4 KiB of text each."""

@@ -36,10 +36,10 @@ from ..settings import EngineSettings
 from .attempts import Lacking, Supplies
 from .before import Before
 from .health import Health, Seen
-from .lanes import Lanes
 from .outcomes import failure, outcome
+from .scheduling.lanes import Lanes
+from .scheduling.verdicts import Outcome, Verdict
 from .telling import Teller
-from .verdicts import Outcome, Verdict
 
 LOG_PATIENCE: Final = 1.0
 """Seconds between two looks at a log that cannot be written: recovery is noticed soon, and looking costs nothing."""

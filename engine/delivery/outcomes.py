@@ -7,7 +7,7 @@ from typing import Final
 from ..events import DeliveryParked, DeliverySucceeded, Micros
 from ..log import Attempted
 from ..sending import Answer, Owed
-from .verdicts import Verdict
+from .scheduling.verdicts import Verdict
 
 REASON_LIMIT: Final = 500
 """Characters of a failure's words that are kept: part of them may be the receiver's, and they go into the log."""

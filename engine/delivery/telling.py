@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..clock import Clock
 from ..events import Event, Micros, WebhookResumed, WebhookSuspended
 from .health import Seen
-from .lanes import Lanes
+from .scheduling.lanes import Lanes
 
 _logger = logging.getLogger(__name__)
 

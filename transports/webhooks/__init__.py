@@ -1,1 +1,1 @@
-"""Webhooks out: one signed attempt over HTTP/1.1, to an address that may be reached."""
+"""Webhooks out: one signed attempt over HTTP/1.1 (`sender`), to an address that may be reached (`connecting`)."""

@@ -17,10 +17,10 @@ import trio
 
 from ...engine.sending import Answer, Attempt
 from .answers import ClosedEarly, Reading
-from .connector import Connector, in_words, is_local
+from .connecting.connector import Connector, in_words, is_local
+from .connecting.pipes import READ
+from .connecting.proxy import read_proxy
 from .patience import Patience
-from .pipes import READ
-from .proxy import read_proxy
 from .requests import opening, request
 from .targets import Target, Trouble, target_of
 from .wires import Wire, Wires, route_of

@@ -12,7 +12,7 @@ import idna
 from attrs import frozen
 
 from ...engine.errors import StationkeeperError
-from .addresses import special
+from .connecting.addresses import special
 
 Origin: TypeAlias = tuple[str, str, int]
 """Scheme, host, port."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from .pipes import Pipe
+from .connecting.pipes import Pipe
 from .targets import Origin
 
 IDLE_SECONDS: Final = 30.0

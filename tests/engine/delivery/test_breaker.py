@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laning import ILL, OK, destination, lanes, outage, owed, put, started
 
-from stationkeeper.engine.delivery.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
+from stationkeeper.engine.delivery.scheduling.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
 from stationkeeper.engine.sending import Answer
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from laning import DAY, GONE, ILL, OK, destination, fail, lanes, owed, put, started
 
-from stationkeeper.engine.delivery.condition import GONE_CONFIRMED_AFTER, Condition
-from stationkeeper.engine.delivery.retries import delay_after
+from stationkeeper.engine.delivery.scheduling.condition import GONE_CONFIRMED_AFTER, Condition
+from stationkeeper.engine.delivery.scheduling.retries import delay_after
 from stationkeeper.engine.sending import Answer
 from stationkeeper.engine.settings import Retry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from laning import DAY, GONE, ILL, OK, destination, empty, fail, lanes, outage, owed, put, started
 
-from stationkeeper.engine.delivery.timers import FEW
+from stationkeeper.engine.delivery.scheduling.timers import FEW
 
 # --- order and isolation ---------------------------------------------------------------------------------------------
 

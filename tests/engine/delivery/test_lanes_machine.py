@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from laning import DAY, OK, Machine, destination, lanes, started
 
-from stationkeeper.engine.delivery.bucket import Bucket
+from stationkeeper.engine.delivery.scheduling.bucket import Bucket
 from stationkeeper.engine.sending import Answer, Destination, Owed
 from stationkeeper.engine.settings import Retry
 

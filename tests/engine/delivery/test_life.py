@@ -11,8 +11,8 @@ from mailroom import DAY, HOUR, MINUTE, Gateway, Receiver, ill, sending
 from trio.testing import MockClock
 
 from stationkeeper.engine.codec import decode
-from stationkeeper.engine.delivery.breaker import FIRST_PAUSE
 from stationkeeper.engine.delivery.life import FAILED_EVERY, Life
+from stationkeeper.engine.delivery.scheduling.breaker import FIRST_PAUSE
 from stationkeeper.engine.events import (
     DeliverySkipped,
     DeliverySucceeded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from laning import DAY, ILL, OK, destination, fail, lanes, owed, put, started
 
-from stationkeeper.engine.delivery.retries import Progress, asked_delay, delay_after, next_attempt
+from stationkeeper.engine.delivery.scheduling.retries import Progress, asked_delay, delay_after, next_attempt
 from stationkeeper.engine.sending import Answer
 from stationkeeper.engine.settings import Retry
 

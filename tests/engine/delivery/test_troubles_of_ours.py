@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laning import DAY, ILL, OK, delivered, destination, fail, lanes, outage, owed, put, started
 
-from stationkeeper.engine.delivery.breaker import FAILURES, FIRST_PAUSE
+from stationkeeper.engine.delivery.scheduling.breaker import FAILURES, FIRST_PAUSE
 from stationkeeper.engine.sending import Answer
 
 SHARE = 16

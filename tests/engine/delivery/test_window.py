@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from laning import DAY, ILL, OK, Machine, delivered, destination, lanes, outage, owed, put, started
 
-from stationkeeper.engine.delivery.breaker import FIRST_PAUSE, LONGEST_PAUSE
-from stationkeeper.engine.delivery.bucket import BURST, Bucket
-from stationkeeper.engine.delivery.hosts import Hosts, host_of
-from stationkeeper.engine.delivery.queues import WINDOW
-from stationkeeper.engine.delivery.retries import Progress
+from stationkeeper.engine.delivery.scheduling.breaker import FIRST_PAUSE, LONGEST_PAUSE
+from stationkeeper.engine.delivery.scheduling.bucket import BURST, Bucket
+from stationkeeper.engine.delivery.scheduling.hosts import Hosts, host_of
+from stationkeeper.engine.delivery.scheduling.queues import WINDOW
+from stationkeeper.engine.delivery.scheduling.retries import Progress
 
 SHARE = 16
 

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from stationkeeper.transports.webhooks.addresses import is_own, special
+from stationkeeper.transports.webhooks.connecting.addresses import is_own, special
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "168.63.129.17", "100.63.255.255", "172.32.0.1", "192.0.1.1", "198.17.255.255"]
 PUBLIC += ["223.255.255.255", "2001:200::1", "2606:4700::1111", "2a00:1450::1", "2a00::5ffe:7f00:1"]

@@ -14,8 +14,8 @@ from receiving import OK, Request, Script, answering, attempt_at, read_request, 
 from trio.testing import MockClock
 
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhooks.encryption import Encrypted, encrypt
-from stationkeeper.transports.webhooks.identities import Contexts
+from stationkeeper.transports.webhooks.connecting.encryption import Encrypted, encrypt
+from stationkeeper.transports.webhooks.connecting.identities import Contexts
 
 BOTH = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 

@@ -23,8 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from receiving import OK, Request, answering, attempt_at, receiving
 
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhooks.connector import in_words
-from stationkeeper.transports.webhooks.identities import (
+from stationkeeper.transports.webhooks.connecting.connector import in_words
+from stationkeeper.transports.webhooks.connecting.identities import (
     KEPT,
     LONGEST_PEM,
     Contexts,

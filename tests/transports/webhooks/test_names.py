@@ -11,8 +11,8 @@ import trio
 from name_servers import Zone, again, gone
 from trio.testing import MockClock
 
-from stationkeeper.transports.webhooks.names import KEPT_SECONDS, SLOW, THREADS, THREADS_FOR_SLOW, Names
-from stationkeeper.transports.webhooks.proof import PROOF_SECONDS
+from stationkeeper.transports.webhooks.connecting.names import KEPT_SECONDS, SLOW, THREADS, THREADS_FOR_SLOW, Names
+from stationkeeper.transports.webhooks.connecting.proof import PROOF_SECONDS
 from stationkeeper.transports.webhooks.targets import LocalTrouble, Trouble
 
 

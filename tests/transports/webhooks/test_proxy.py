@@ -16,8 +16,8 @@ from trio.testing import MockClock
 
 from stationkeeper.engine.sending import Answer
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhooks.proof import PROOF_SECONDS
-from stationkeeper.transports.webhooks.proxy import HEAD_LIMIT, INTERIM_LIMIT, read_proxy
+from stationkeeper.transports.webhooks.connecting.proof import PROOF_SECONDS
+from stationkeeper.transports.webhooks.connecting.proxy import HEAD_LIMIT, INTERIM_LIMIT, read_proxy
 
 AUTHORITY = trustme.CA()
 OPEN = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -100,7 +100,7 @@ async def test_a_private_address_is_not_even_asked_for(host: str) -> None:
 
 
 async def test_an_own_address_is_not_even_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stationkeeper.transports.webhooks.connector.is_own", lambda address: True)
+    monkeypatch.setattr("stationkeeper.transports.webhooks.connecting.connector.is_own", lambda address: True)
     async with tunnels() as proxy, aclosing(through(proxy.port, private=False)) as sending:
         answer = await sending.send(attempt_at("https://8.8.8.8/"))
 

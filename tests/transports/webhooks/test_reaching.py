@@ -19,9 +19,9 @@ from receiving import OK, Request, answering, attempt_at, receiving, sender
 from trio.testing import MockClock
 
 from stationkeeper.transports import WebhookSender
-from stationkeeper.transports.webhooks import connector, reaching
-from stationkeeper.transports.webhooks.names import MOST_ADDRESSES, Address
-from stationkeeper.transports.webhooks.reaching import reach
+from stationkeeper.transports.webhooks.connecting import connector, reaching
+from stationkeeper.transports.webhooks.connecting.names import MOST_ADDRESSES, Address
+from stationkeeper.transports.webhooks.connecting.reaching import reach
 from stationkeeper.transports.webhooks.targets import LocalTrouble, Trouble
 
 DEAD = -1

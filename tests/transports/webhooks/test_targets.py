@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from node_peers import node
 
-from stationkeeper.transports.webhooks.addresses import special
+from stationkeeper.transports.webhooks.connecting.addresses import special
 from stationkeeper.transports.webhooks.targets import Trouble, check_url, is_address, target_of
 
 

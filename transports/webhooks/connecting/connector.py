@@ -9,6 +9,8 @@ from typing import Final
 import h11
 import trio
 
+from ..targets import LocalTrouble, Target, Trouble, is_address
+from ..wires import Wire, route_of
 from .addresses import is_own, special
 from .encryption import encrypt
 from .identities import Contexts
@@ -16,8 +18,6 @@ from .names import Address, Names
 from .proof import Proof
 from .proxy import Proxy, open_tunnel
 from .reaching import OURS, reach, reason
-from .targets import LocalTrouble, Target, Trouble, is_address
-from .wires import Wire, route_of
 
 
 class Connector:

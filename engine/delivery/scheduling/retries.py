@@ -6,8 +6,8 @@ from hashlib import sha256
 
 import msgspec
 
-from ..sending import Answer
-from ..settings import Retry
+from ...sending import Answer
+from ...settings import Retry
 
 THROTTLING = frozenset({429, 503})
 """The answers whose Retry-After is obeyed (RFC 6585, 4; RFC 9110, 15.6.4)."""

@@ -13,8 +13,8 @@ from typing import Final
 
 import trio
 
+from ..targets import Trouble
 from .pipes import READ, Data, Pipe
-from .targets import Trouble
 
 IDLE_TALK: Final = 256 * 1024
 """Bytes of TLS in a row that hold no content: tickets, key updates. More are a flood."""

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from ..sending import Answer, Destination, Owed, Owing
-from ..settings import EngineSettings
+from ...sending import Answer, Destination, Owed, Owing
+from ...settings import EngineSettings
 from .breaker import State as BreakerState
 from .condition import Condition
 from .hosts import Hosts

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
+from ..targets import LocalTrouble, Trouble, is_address
 from .proof import Proof
-from .targets import LocalTrouble, Trouble, is_address
 
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
 """Family, and what `socket.connect` takes in that family."""

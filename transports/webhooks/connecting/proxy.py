@@ -16,8 +16,8 @@ import h11
 import trio
 from attrs import field, frozen
 
+from ..targets import LocalTrouble, Trouble, host_and_port
 from .proof import Proof
-from .targets import LocalTrouble, Trouble, host_and_port
 
 HEAD_LIMIT: Final = 16 * 1024
 """Bytes of the proxy's answer."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from ..sending import Destination, Owed
+from ...sending import Destination, Owed
 from .bucket import Bucket
 from .condition import Condition
 from .hosts import Host

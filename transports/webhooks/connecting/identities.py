@@ -22,7 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from .targets import LocalTrouble, Trouble
+from ..targets import LocalTrouble, Trouble
 
 _Trust: TypeAlias = Callable[[ssl.SSLContext], None]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from ..sending import Owed
+from ...sending import Owed
 from .retries import Progress
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from ..sending import Answer, Health
-from ..settings import Retry
+from ...sending import Answer, Health
+from ...settings import Retry
 from .breaker import Breaker
 from .retries import asked_delay
 

@@ -11,8 +11,8 @@ from typing import Final
 
 import trio
 
+from ..targets import LocalTrouble, Trouble
 from .names import Address
-from .targets import LocalTrouble, Trouble
 
 SHORTEST: Final = 2.0
 """Seconds that an address has if the limit lets it: time for a SYN that was lost and is sent again."""
