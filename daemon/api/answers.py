@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from heapq import nsmallest
 from typing import Any, Final, get_args
 
@@ -18,6 +17,7 @@ from starlette.responses import Response
 
 from ...engine.errors import Conflict, LogError
 from ..http.problems import problem
+from ..meant import meant
 from ..registry.errors import (
     AlreadySettled,
     AlreadyThere,
@@ -153,8 +153,7 @@ def _fault(item: Mapping[str, Any], known: Sequence[str], *, json: bool) -> dict
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return a hint at what a word that is not known may mean, to stand behind what says so."""
-    near = get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}" if known else ""
+    return f"; {meant(word.lower(), known)}" if known else ""
 
 
 def _field(place: Sequence[object]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Final
 
@@ -18,6 +17,7 @@ from ...engine.clock import rfc3339
 from ...engine.entry import Recorded
 from ...engine.events import KINDS
 from ..http.streams import EventStream, Push, sse_event
+from ..meant import meant
 from ..registry.errors import Invalid, NotFound
 from . import shapes
 from .answers import json_answer, page
@@ -149,8 +149,7 @@ def _kinds(wanted: Sequence[str] | None) -> frozenset[str] | None:
     """
     for kind in wanted or ():
         if kind not in KINDS:
-            near = get_close_matches(kind, KINDS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
+            hint = meant(kind, KINDS, otherwise="there are")
             raise Invalid("kind", f"there is no kind {kind[:60]!r}; {hint}")
     return None if wanted is None else frozenset(wanted)
 

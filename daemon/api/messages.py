@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -19,6 +18,7 @@ from ...projections.bodies import OFFLINE, ONLINE
 from ...projections.feed import TYPES, WHOLE, Cursor, Telling, asking_for, feed, first_of
 from ...projections.webhooks import Webhook
 from ..http.streams import EventStream, Push, sse_event
+from ..meant import meant
 from ..registry.errors import Invalid
 from ..registry.webhook_options import check_patterns
 from . import message_shapes
@@ -152,8 +152,7 @@ def _asking(types: Sequence[str] | None, stations: Sequence[str] | None, sites: 
             check_patterns(name, patterns)
     for type in types or ():
         if type not in TYPES:
-            near = get_close_matches(type, TYPES, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TYPES)}"
+            hint = meant(type, TYPES, otherwise="there are")
             raise Invalid("event", f"there is no type {type[:60]!r} to pull; {hint}")
     return asking_for(types or (ONLINE, OFFLINE), stations or ("*",), sites or ("*",))
 

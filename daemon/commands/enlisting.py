@@ -8,7 +8,6 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ from attrs import evolve, frozen
 from ...engine.errors import StationkeeperError
 from ...engine.events import PingSettings
 from ..configuration.units import parse_duration
+from ..meant import meant
 from ..registry.credentials import SHORTEST_KEY
 from ..registry.errors import Invalid, Refused
 from ..registry.requests import NewStation
@@ -148,9 +148,7 @@ def _check_header(names: Iterable[str]) -> None:
         )
     for name in names:
         if name not in COLUMNS:
-            near = get_close_matches(name, COLUMNS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COLUMNS)}"
-            raise Invalid("line 1", f"{name!r} is no column; {hint}")
+            raise Invalid("line 1", f"{name!r} is no column; {meant(name, COLUMNS, cutoff=0.6)}")
 
 
 def _station(row: Mapping[str, Any], *, generate: bool) -> NewStation:

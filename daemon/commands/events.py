@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
-from difflib import get_close_matches
 from functools import cache
 from heapq import merge
 from inspect import get_annotations
@@ -22,6 +21,7 @@ from ...engine.entry import Recorded
 from ...engine.events import KINDS, HandshakeRefused
 from ...engine.log import Log
 from ...engine.log.reading import open_reader
+from ..meant import meant
 from .options import output_format, position_of, time_of
 from .printing import FORMATS, print_csv, print_rows, visible
 
@@ -89,9 +89,7 @@ def _print(chosen: Iterator[Recorded], form: str) -> None:
 def _check(kinds: tuple[str, ...], *, follow: bool, until: str | None, form: str) -> None:
     for kind in kinds:
         if kind not in KINDS:
-            near = get_close_matches(kind, KINDS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(KINDS))}"
-            raise click.UsageError(f"--kind {kind} is unknown; {hint}")
+            raise click.UsageError(f"--kind {kind} is unknown; {meant(kind, sorted(KINDS))}")
     if follow and until is not None:
         raise click.UsageError("--follow goes on for ever; leave out --until, or --follow")
     if follow and form == "json":

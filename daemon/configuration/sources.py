@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +20,7 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
 from ...engine.errors import WrongSetting
+from ..meant import meant
 from .config import LATER, SECTIONS, Config, GatewaySection, StationsSection
 from .units import Address, Duration, Rate, parse_address, parse_duration, write_duration
 from .webhooks import WebhookSection, WebhooksSection
@@ -103,7 +103,7 @@ def _from_file(file: Path | None) -> tuple[dict[Key, Given], tuple[WebhookSectio
     given: dict[Key, Given] = {}
     for name, table in tables.items():
         if name not in SECTIONS:
-            raise WrongSetting(f"[{name}] (in {source}) is no section{_nearest(name, [*SECTIONS, 'webhook'])}")
+            raise WrongSetting(f"[{name}] (in {source}) is no section; {meant(name.lower(), [*SECTIONS, 'webhook'])}")
         if not isinstance(table, dict):
             raise WrongSetting(f"{name} (in {source}) is a section: write [{name}], and its keys below")
         for key, value in cast("dict[str, object]", table).items():
@@ -153,13 +153,8 @@ def _refuse_unknown(section: str, key: str, cls: type[Any], source: str) -> None
     if key in _keys(cls):
         return
     elsewhere = [name for name, other in SECTIONS.items() if key in _keys(other)]
-    hint = f"; it belongs into [{elsewhere[0]}]" if elsewhere else _nearest(key, _keys(cls))
+    hint = f"; it belongs into [{elsewhere[0]}]" if elsewhere else f"; {meant(key.lower(), _keys(cls))}"
     raise WrongSetting(f"[{section}] {key} (in {source}) is no setting{hint}")
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    near = get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
 
 
 # --- the environment -------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ words. A field of a change that is `KEEP` stays as it is.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
@@ -14,6 +13,7 @@ from attrs import field, frozen
 
 from ...engine.events import PingSettings
 from ...engine.settings import SHORTEST_WATCH
+from ..meant import meant
 from .credentials import LONGEST, SHORTEST, Password
 from .errors import Invalid
 
@@ -201,9 +201,7 @@ def check_lenient(lenient: tuple[str, ...], protocol: str | None) -> None:
     """Raise `Invalid` if something cannot be forgiven."""
     for allowance in lenient:
         if allowance not in LENIENT:
-            near = get_close_matches(str(allowance), LENIENT, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(LENIENT)}"
-            raise Invalid("lenient", f"{allowance!r} is unknown; {hint}")
+            raise Invalid("lenient", f"{allowance!r} is unknown; {meant(str(allowance), LENIENT)}")
     if len(set(lenient)) < len(lenient):
         raise Invalid("lenient", "name each once")
     if "subprotocol" in lenient and protocol is None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from math import isfinite
 from typing import Final
 
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from ...transports.webhooks.connecting import identities
+from ..meant import meant
 from .errors import Invalid
 
 EVENT_TYPES: Final = (
@@ -66,9 +66,7 @@ def check_event_types(types: Sequence[str]) -> None:
         if type == PING:
             raise Invalid("events", f"{PING!r} is sent whenever a test is asked for, and takes no wish; leave it out")
         if type not in EVENT_TYPES:
-            near = get_close_matches(str(type), EVENT_TYPES, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(EVENT_TYPES)}"
-            raise Invalid("events", f"{type!r} is unknown; {hint}")
+            raise Invalid("events", f"{type!r} is unknown; {meant(str(type), EVENT_TYPES)}")
 
 
 def check_patterns(field: str, patterns: Sequence[str]) -> None:
